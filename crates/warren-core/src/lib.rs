@@ -1,0 +1,13 @@
+//! What is true in a Warren cluster and what to do next.
+//!
+//! Core decides; everything else hears, waits and acts. It is a set of pure functions over plain values, with five
+//! doors: [`State::apply`], [`plan::plan`], [`answer::answer`], `judge` (with analysis) and [`converge::converge`].
+//!
+//! # What core must not know
+//! Clocks, randomness, async, sockets, files, logs, the environment, hash-map order. Time, ids and chance are
+//! arguments. A function here never waits; what it waits *for* it returns as data ([`report::Report`]).
+
+pub mod id;
+pub mod spec;
+pub mod time;
+pub mod units;

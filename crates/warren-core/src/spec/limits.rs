@@ -1,0 +1,22 @@
+//! The sizes that intent may have. Each bounds memory, log entries or packets somewhere behind it.
+
+/// Tasks of one service: what one plan places in a second on a small machine, and a guard against a slipped zero.
+pub const REPLICAS_MAX: u32 = 50_000;
+/// Services of a cluster: they are all in memory and all in one traffic view.
+pub const SERVICES_MAX: usize = 10_000;
+/// All of a service's environment, names and values: two thirds of what Linux gives a process by default.
+pub const ENV_BYTES_MAX: usize = 128 * 1024;
+/// The command and arguments together; the kernel's limit for a single argument.
+pub const COMMAND_BYTES_MAX: usize = 128 * 1024;
+/// Ports of one service; an SRV answer with more does not fit a TCP DNS message with 8 targets.
+pub const PORTS_MAX: usize = 64;
+/// Mounts of one service.
+pub const MOUNTS_MAX: usize = 64;
+/// Labels of one service, container or node.
+pub const LABELS_MAX: usize = 64;
+/// One label's value.
+pub const LABEL_VALUE_BYTES_MAX: usize = 4096;
+/// Constraints of one service.
+pub const CONSTRAINTS_MAX: usize = 32;
+/// A path in a container or on a host: the kernel's `PATH_MAX`.
+pub const PATH_BYTES_MAX: usize = 4096;
