@@ -71,9 +71,7 @@ id!(
 
 /// A place of a service that one task fills at a time (two while it is being replaced): 1 to `replicas` for a
 /// replicated service, the node's number for a global one.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Slot(pub u32);
 
 impl fmt::Display for Slot {

@@ -81,3 +81,7 @@ impl Tick {
 pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Milliseconds since the Unix epoch on the leader's wall clock. For display only: nothing is decided by it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct WallTime(pub u64);

@@ -69,7 +69,9 @@ impl fmt::Display for Bytes {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAmount {
     /// Not a size in bytes.
-    #[error("{0:?} is not a size: write bytes or a binary unit, as in 268435456, 512Ki, 256Mi, 2Gi")]
+    #[error(
+        "{0:?} is not a size: write bytes or a binary unit, as in 268435456, 512Ki, 256Mi, 2Gi"
+    )]
     Bytes(String),
     /// Not a CPU share.
     #[error("{0:?} is not an amount of CPU: write cores or millicores, as in 2, 0.5, 250m")]

@@ -99,7 +99,9 @@ impl ServiceSpec {
         match self.mode {
             Mode::Replicated { replicas } if replicas > REPLICAS_MAX => Err(FieldError::new(
                 "replicas",
-                format!("{replicas} is more than {REPLICAS_MAX}, the most tasks one service may have"),
+                format!(
+                    "{replicas} is more than {REPLICAS_MAX}, the most tasks one service may have"
+                ),
             )),
             Mode::Global if self.placement.max_per_node.is_some() => Err(FieldError::new(
                 "placement.max_per_node",

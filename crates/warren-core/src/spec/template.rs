@@ -68,7 +68,9 @@ impl std::str::FromStr for Signal {
         let named = SIGNALS.iter().find(|(name, _)| *name == bare).map(|(_, number)| *number);
         let number = named.or_else(|| bare.parse().ok().filter(|n| (1..=64).contains(n)));
         number.map(Self).ok_or_else(|| {
-            format!("{text:?} is not a signal: write a name as in SIGTERM, or a number from 1 to 64")
+            format!(
+                "{text:?} is not a signal: write a name as in SIGTERM, or a number from 1 to 64"
+            )
         })
     }
 }
@@ -184,7 +186,10 @@ impl Template {
 
     pub(super) fn check_sizes(&self) -> Result<(), FieldError> {
         let too_many = |field: &str, count: usize, most: usize| {
-            Err(FieldError::new(field, format!("{count} is more than {most}, the most there may be")))
+            Err(FieldError::new(
+                field,
+                format!("{count} is more than {most}, the most there may be"),
+            ))
         };
         let too_large = |field: &str, size: usize, most: usize| {
             Err(FieldError::new(field, format!("{size} bytes in all, {most} at most")))

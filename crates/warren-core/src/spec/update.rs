@@ -91,11 +91,15 @@ impl std::str::FromStr for Quantity {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("{text:?} is neither a number of tasks nor a percentage: write 2 or 25%");
+        let refuse =
+            || format!("{text:?} is neither a number of tasks nor a percentage: write 2 or 25%");
         match text.strip_suffix('%') {
-            Some(share) => {
-                share.parse().ok().filter(|share| *share <= 100).map(Self::Percent).ok_or_else(refuse)
-            }
+            Some(share) => share
+                .parse()
+                .ok()
+                .filter(|share| *share <= 100)
+                .map(Self::Percent)
+                .ok_or_else(refuse),
             None => text.parse().map(Self::Count).map_err(|_| refuse()),
         }
     }

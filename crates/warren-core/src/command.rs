@@ -1,0 +1,292 @@
+//! What can be asked of the replicated state. A command says what is intended and carries its guard: what its author
+//! believed. [`crate::State::apply`] checks the guard again and refuses what no longer holds.
+
+use crate::id::{Generation, LogIndex, NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use crate::node::{Availability, NodeFacts, Role};
+use crate::service::Actor;
+use crate::spec::{LabelKey, ServiceName, ServiceSpec};
+use crate::state::ClusterId;
+use crate::task::{End, Phase, StopReason};
+use crate::time::{ClusterTime, WallTime};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A committed command with its place and time.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its position in the log. The commands of one batch share it.
+    pub index: LogIndex,
+    /// The leader's stamp in cluster time.
+    pub at: ClusterTime,
+    /// The leader's wall clock, for display.
+    pub wall: WallTime,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What can be asked.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// Makes the cluster; the first command of a log.
+    InitCluster {
+        /// Its random identity.
+        id: ClusterId,
+        /// The DNS zone of its services, without dots at the ends.
+        zone: String,
+        /// Where nodes get their subnets from.
+        pool: Ipv4Net,
+    },
+    /// Moves cluster time on, and nothing else.
+    Checkpoint,
+    /// Makes a service.
+    CreateService {
+        /// Its intent.
+        spec: Box<ServiceSpec>,
+        /// Who.
+        by: Actor,
+    },
+    /// Replaces a service's intent. Its name cannot change.
+    UpdateService {
+        /// Which.
+        service: ServiceId,
+        /// The generation that the writer read.
+        expect: Generation,
+        /// The new intent.
+        spec: Box<ServiceSpec>,
+        /// Who.
+        by: Actor,
+        /// Why, in the user's words.
+        cause: String,
+    },
+    /// Changes the number of replicas.
+    ScaleService {
+        /// Which.
+        service: ServiceId,
+        /// The generation that the writer read, where it matters to the writer.
+        expect: Option<Generation>,
+        /// The new number.
+        replicas: u32,
+        /// Who.
+        by: Actor,
+    },
+    /// Replaces every task by an equal one, within the update limits.
+    RestartService {
+        /// Which.
+        service: ServiceId,
+        /// Who.
+        by: Actor,
+    },
+    /// Begins a service's deletion.
+    DeleteService {
+        /// Which.
+        service: ServiceId,
+        /// Who.
+        by: Actor,
+    },
+    /// Makes the revision that every slot runs the stable one.
+    AcceptRevision {
+        /// Of which service.
+        service: ServiceId,
+        /// The generation that was planned with.
+        expect: Generation,
+        /// Which revision.
+        revision: RevisionNumber,
+    },
+    /// Takes away a deleted service whose tasks have all ended.
+    ForgetService {
+        /// Which.
+        service: ServiceId,
+    },
+    /// Makes tasks. All or none.
+    PlaceTasks {
+        /// Of which service.
+        service: ServiceId,
+        /// The generation that was planned with.
+        expect: Generation,
+        /// The tasks.
+        placements: Vec<Placing>,
+    },
+    /// Takes tasks out of traffic, to stop them later.
+    DrainTasks {
+        /// Of which service.
+        service: ServiceId,
+        /// The generation that was planned with.
+        expect: Generation,
+        /// Which tasks.
+        tasks: Vec<TaskId>,
+        /// Why.
+        reason: StopReason,
+    },
+    /// Tells tasks to stop that got no traffic or have been drained.
+    StopTasks {
+        /// Which tasks.
+        tasks: Vec<TaskId>,
+        /// Why, for those that were not drained before.
+        reason: StopReason,
+    },
+    /// Gives up tasks whose node is down.
+    LoseTasks {
+        /// The node, which must be down still.
+        node: NodeId,
+        /// Which tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Drops the records of ended tasks.
+    ForgetTasks {
+        /// Which.
+        tasks: Vec<TaskId>,
+    },
+    /// What a node says of its tasks.
+    ReportTasks {
+        /// Which node.
+        node: NodeId,
+        /// The edges, in the order they happened.
+        edges: Vec<TaskEdge>,
+    },
+    /// Makes a node a member, or renews what it says of itself.
+    RegisterNode {
+        /// The fingerprint that it keeps.
+        key: String,
+        /// Its role.
+        role: Role,
+        /// What it says of itself.
+        facts: Box<NodeFacts>,
+        /// The subnet it asks for, where only it can know which are free there.
+        subnet: Option<Ipv4Net>,
+        /// Labels that its configuration gives.
+        labels: BTreeMap<LabelKey, String>,
+    },
+    /// A node is heard again, or not any more.
+    SetNodeUp {
+        /// Which.
+        node: NodeId,
+        /// Whether its lease holds.
+        up: bool,
+    },
+    /// An operator wants tasks on a node or not.
+    SetAvailability {
+        /// Which.
+        node: NodeId,
+        /// What is wanted.
+        availability: Availability,
+    },
+    /// Changes a node's labels.
+    LabelNode {
+        /// Which.
+        node: NodeId,
+        /// Labels to set.
+        set: BTreeMap<LabelKey, String>,
+        /// Labels to take away.
+        remove: BTreeSet<LabelKey>,
+    },
+}
+
+/// One task to make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Placing {
+    /// The slot to fill.
+    pub slot: Slot,
+    /// What it runs.
+    pub revision: RevisionNumber,
+    /// Where.
+    pub node: NodeId,
+}
+
+/// A task came to a phase.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TaskEdge {
+    /// Which.
+    pub task: TaskId,
+    /// The phase it came to.
+    pub phase: Phase,
+    /// How it ended, for a final phase.
+    pub end: Option<End>,
+}
+
+/// What an applied command did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Applied {
+    /// All that there is to say.
+    Done,
+    /// A service was made or changed.
+    Service {
+        /// Which.
+        id: ServiceId,
+        /// Its generation now.
+        generation: Generation,
+        /// The revision that its tasks are to run now.
+        revision: RevisionNumber,
+        /// Whether anything differs from before.
+        changed: bool,
+    },
+    /// A node is a member.
+    Node {
+        /// Which.
+        id: NodeId,
+    },
+    /// Tasks were made, in the order asked.
+    Tasks(Vec<TaskId>),
+}
+
+/// Why a command changed nothing. Normal: its author believed what is no longer so, or asked for what cannot be.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+pub enum Rejection {
+    /// There is no cluster in this log yet, or there is one already.
+    #[error("the cluster exists already")]
+    AlreadyInitialised,
+    /// No such service.
+    #[error("there is no service {0}")]
+    NoService(ServiceId),
+    /// No such node.
+    #[error("there is no node {0}")]
+    NoNode(NodeId),
+    /// The name is in use.
+    #[error("there is a service {name} already ({id}): update it, or choose another name")]
+    NameTaken {
+        /// The name.
+        name: ServiceName,
+        /// Who has it.
+        id: ServiceId,
+    },
+    /// A service's name cannot change.
+    #[error("service {0} cannot change its name: create a service with the new name instead")]
+    NameFixed(ServiceName),
+    /// Somebody else wrote since.
+    #[error(
+        "service {name} was changed by {by} in the meantime (generation {found}, you read {expected}): \
+         look at it again and repeat the change"
+    )]
+    Conflict {
+        /// Which service.
+        name: ServiceName,
+        /// The generation that the writer read.
+        expected: Generation,
+        /// The generation there is.
+        found: Generation,
+        /// Who wrote last.
+        by: Actor,
+    },
+    /// The service is going away.
+    #[error("service {0} is being deleted")]
+    Deleting(ServiceName),
+    /// A global service has no number of replicas.
+    #[error("service {0} is global: it has one task on every node that fits and cannot be scaled")]
+    NotScalable(ServiceName),
+    /// A count above its limit.
+    #[error("{what}: {count} is more than {max}, the most there may be")]
+    TooMany {
+        /// Of what.
+        what: String,
+        /// How many were asked for.
+        count: u64,
+        /// The most there may be.
+        max: u64,
+    },
+    /// A subnet that cannot be had.
+    #[error("no subnet for the node: {0}")]
+    NoSubnet(String),
+    /// A plan made from an older state. Planned again, it comes out right.
+    #[error("the plan is stale: {0}")]
+    Stale(String),
+}

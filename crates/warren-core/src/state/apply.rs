@@ -1,0 +1,60 @@
+//! The only way in which state changes.
+
+use super::{Cluster, Now, State};
+use crate::command::{Applied, Command, Entry, Rejection};
+use crate::event::EventKind;
+use std::sync::Arc;
+
+impl State {
+    /// Applies one committed entry. The same entries in the same order give the same state on every manager.
+    ///
+    /// # Errors
+    /// The guard or the request does not hold; then nothing has changed but the position and the time.
+    pub fn apply(&mut self, entry: Entry) -> Result<Applied, Rejection> {
+        self.stored.applied = self.stored.applied.max(entry.index);
+        self.stored.time = self.stored.time.max(entry.at);
+        let now = Now { index: entry.index, at: self.stored.time, wall: entry.wall };
+        match entry.command {
+            Command::InitCluster { id, zone, pool } => {
+                if self.stored.cluster.is_some() {
+                    return Err(Rejection::AlreadyInitialised);
+                }
+                self.stored.cluster = Some(Arc::new(Cluster { id, epoch: 1, zone, pool }));
+                self.record(now, EventKind::ClusterCreated);
+                Ok(Applied::Done)
+            }
+            Command::Checkpoint => Ok(Applied::Done),
+            Command::CreateService { spec, by } => self.create_service(now, *spec, by),
+            Command::UpdateService { service, expect, spec, by, cause } => {
+                self.update_service(now, service, expect, *spec, by, cause)
+            }
+            Command::ScaleService { service, expect, replicas, by } => {
+                self.scale_service(now, service, expect, replicas, by)
+            }
+            Command::RestartService { service, by } => self.restart_service(now, service, by),
+            Command::DeleteService { service, by } => self.delete_service(now, service, by),
+            Command::AcceptRevision { service, expect, revision } => {
+                self.accept_revision(now, service, expect, revision)
+            }
+            Command::ForgetService { service } => self.forget_service(now, service),
+            Command::PlaceTasks { service, expect, placements } => {
+                self.place_tasks(now, service, expect, &placements)
+            }
+            Command::DrainTasks { service, expect, tasks, reason } => {
+                self.drain_tasks(now, service, expect, &tasks, reason)
+            }
+            Command::StopTasks { tasks, reason } => Ok(self.stop_tasks(now, &tasks, reason)),
+            Command::LoseTasks { node, tasks } => self.lose_tasks(now, node, &tasks),
+            Command::ForgetTasks { tasks } => Ok(self.forget_tasks(&tasks)),
+            Command::ReportTasks { node, edges } => Ok(self.report_tasks(now, node, edges)),
+            Command::RegisterNode { key, role, facts, subnet, labels } => {
+                self.register_node(now, key, role, *facts, subnet, labels)
+            }
+            Command::SetNodeUp { node, up } => self.set_node_up(now, node, up),
+            Command::SetAvailability { node, availability } => {
+                self.set_availability(now, node, availability)
+            }
+            Command::LabelNode { node, set, remove } => self.label_node(now, node, set, &remove),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! How nodes change.
+
+use super::{Now, State};
+use crate::command::{Applied, Rejection};
+use crate::event::{EventKind, NodeChange};
+use crate::id::NodeId;
+use crate::node::{Availability, Node, NodeFacts, Role};
+use crate::spec::{LABELS_MAX, LabelKey};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A node's share of the pool: 253 tasks, more than one machine of this size class runs.
+const NODE_PREFIX_LEN: u8 = 24;
+
+impl State {
+    pub(super) fn register_node(
+        &mut self,
+        now: Now,
+        key: String,
+        role: Role,
+        facts: NodeFacts,
+        subnet: Option<Ipv4Net>,
+        labels: BTreeMap<LabelKey, String>,
+    ) -> Result<Applied, Rejection> {
+        let known = self.nodes().find(|node| node.key == key).map(|node| node.id);
+        if let Some(known) = known {
+            let node = self.node_mut(known)?;
+            let was_up = node.up;
+            node.facts = facts;
+            node.role = role;
+            node.labels.extend(labels);
+            node.up = true;
+            if !was_up {
+                node.since = now.at;
+                self.record_node(now, known, NodeChange::Up);
+            }
+            return Ok(Applied::Node { id: known });
+        }
+        let subnet = self.choose_subnet(subnet)?;
+        let id = NodeId(self.next_id());
+        let node = Node {
+            id,
+            key,
+            facts,
+            role,
+            labels,
+            availability: Availability::Active,
+            up: true,
+            since: now.at,
+            subnet,
+            cursor: 1,
+        };
+        self.stored.nodes.insert(id, Arc::new(node));
+        self.stored.traffic_epoch += 1;
+        self.record_node(now, id, NodeChange::Joined);
+        Ok(Applied::Node { id })
+    }
+
+    fn choose_subnet(&self, wanted: Option<Ipv4Net>) -> Result<Ipv4Net, Rejection> {
+        let taken = |subnet: &Ipv4Net| {
+            self.nodes().find(|node| node.subnet.contains(subnet) || subnet.contains(&node.subnet))
+        };
+        if let Some(subnet) = wanted {
+            return match taken(&subnet) {
+                None => Ok(subnet.trunc()),
+                Some(node) => Err(Rejection::NoSubnet(format!(
+                    "{subnet} overlaps {} of {}",
+                    node.subnet, node.id
+                ))),
+            };
+        }
+        let pool = self.cluster().map(|cluster| cluster.pool);
+        let pool = pool.ok_or_else(|| Rejection::NoSubnet("there is no cluster yet".to_owned()))?;
+        let shares = pool.subnets(NODE_PREFIX_LEN.max(pool.prefix_len()));
+        let mut shares = shares.map_err(|error| Rejection::NoSubnet(error.to_string()))?;
+        shares.find(|subnet| taken(subnet).is_none()).ok_or_else(|| {
+            let count = self.stored.nodes.len();
+            Rejection::NoSubnet(format!("the pool {pool} is used up by {count} nodes"))
+        })
+    }
+
+    pub(super) fn set_node_up(
+        &mut self,
+        now: Now,
+        id: NodeId,
+        up: bool,
+    ) -> Result<Applied, Rejection> {
+        let node = self.node_mut(id)?;
+        if node.up == up {
+            return Ok(Applied::Done);
+        }
+        node.up = up;
+        node.since = now.at;
+        self.stored.traffic_epoch += 1;
+        self.record_node(now, id, if up { NodeChange::Up } else { NodeChange::Down });
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn set_availability(
+        &mut self,
+        now: Now,
+        id: NodeId,
+        availability: Availability,
+    ) -> Result<Applied, Rejection> {
+        let node = self.node_mut(id)?;
+        if node.availability != availability {
+            node.availability = availability;
+            self.record_node(now, id, NodeChange::Availability(availability));
+        }
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn label_node(
+        &mut self,
+        now: Now,
+        id: NodeId,
+        set: BTreeMap<LabelKey, String>,
+        remove: &BTreeSet<LabelKey>,
+    ) -> Result<Applied, Rejection> {
+        let node = self.node_mut(id)?;
+        let mut labels = node.labels.clone();
+        labels.retain(|key, _| !remove.contains(key));
+        labels.extend(set);
+        if labels.len() > LABELS_MAX {
+            return Err(Rejection::TooMany {
+                what: "labels of a node".to_owned(),
+                count: labels.len() as u64,
+                max: LABELS_MAX as u64,
+            });
+        }
+        if labels != node.labels {
+            node.labels = labels;
+            self.record_node(now, id, NodeChange::Labels);
+        }
+        Ok(Applied::Done)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, Rejection> {
+        self.stored.nodes.get_mut(&id).map(Arc::make_mut).ok_or(Rejection::NoNode(id))
+    }
+
+    fn record_node(&mut self, now: Now, id: NodeId, change: NodeChange) {
+        let Some(node) = self.node(id) else { return };
+        let hostname = node.facts.hostname.clone();
+        self.record(now, EventKind::Node { id, hostname, change });
+    }
+}

@@ -1,0 +1,114 @@
+//! What `apply` promises.
+
+use super::*;
+use crate::command::{Applied, Command, Entry, Placing, Rejection};
+use crate::id::{Generation, RevisionNumber, Slot};
+use crate::node::{NodeFacts, Role};
+use crate::service::Actor;
+use crate::spec::HostName;
+use crate::spec::tests::service;
+use crate::time::WallTime;
+use crate::units::{Bytes, MilliCpu};
+use std::collections::BTreeMap;
+
+/// A state that is fed commands one after the other, a second apart.
+#[derive(Default)]
+pub(crate) struct Feed {
+    pub(crate) state: State,
+    index: u64,
+}
+
+impl Feed {
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Applied, Rejection> {
+        self.index += 1;
+        self.state.apply(Entry {
+            index: LogIndex(self.index),
+            at: ClusterTime::from_ms(self.index * 1000),
+            wall: WallTime(0),
+            command,
+        })
+    }
+
+    pub(crate) fn node(&mut self, name: &str) -> NodeId {
+        let facts = NodeFacts {
+            hostname: HostName::parse(name).unwrap(),
+            address: std::net::IpAddr::from([127, 0, 0, 1]),
+            platform: "linux/amd64".to_owned(),
+            cpu: MilliCpu(4000),
+            memory: Bytes::from_mib(4096),
+            runtime: "sim".to_owned(),
+            version: "0.1.0".to_owned(),
+        };
+        match self.apply(Command::RegisterNode {
+            key: name.to_owned(),
+            role: Role::Worker,
+            facts: Box::new(facts),
+            subnet: None,
+            labels: BTreeMap::new(),
+        }) {
+            Ok(Applied::Node { id }) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn create(&mut self, name: &str, replicas: u32) -> ServiceId {
+        let spec = Box::new(service(name, replicas));
+        match self.apply(Command::CreateService { spec, by: Actor("test".to_owned()) }) {
+            Ok(Applied::Service { id, .. }) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn cluster() -> Self {
+        let mut feed = Self::default();
+        let pool = "10.210.0.0/16".parse().unwrap();
+        let init = Command::InitCluster { id: ClusterId(7), zone: "warren".to_owned(), pool };
+        feed.apply(init).unwrap();
+        feed
+    }
+}
+
+#[test]
+fn tasks_get_addresses_of_their_node_and_none_twice() {
+    let mut feed = Feed::cluster();
+    let (first, second) = (feed.node("a"), feed.node("b"));
+    let web = feed.create("web", 4);
+    let place = |slot, node| Placing { slot: Slot(slot), revision: RevisionNumber(1), node };
+    let placements = vec![place(1, first), place(2, second), place(3, first)];
+    let command = Command::PlaceTasks { service: web, expect: Generation(1), placements };
+    feed.apply(command).unwrap();
+    let addresses: Vec<_> = feed.state.tasks().map(|task| task.address.to_string()).collect();
+    assert_eq!(addresses, ["10.210.0.2", "10.210.1.2", "10.210.0.3"]);
+}
+
+#[test]
+fn a_stale_plan_is_refused_whole() {
+    let mut feed = Feed::cluster();
+    let node = feed.node("a");
+    let web = feed.create("web", 2);
+    let place = |slot, node| Placing { slot: Slot(slot), revision: RevisionNumber(1), node };
+    let with = |expect, placements| Command::PlaceTasks { service: web, expect, placements };
+
+    let wrong_node = with(Generation(1), vec![place(1, node), place(2, NodeId(99))]);
+    assert!(matches!(feed.apply(wrong_node), Err(Rejection::Stale(_))));
+    let wrong_generation = with(Generation(2), vec![place(1, node)]);
+    assert!(matches!(feed.apply(wrong_generation), Err(Rejection::Stale(_))));
+    assert_eq!(feed.state.tasks().len(), 0);
+
+    feed.apply(with(Generation(1), vec![place(1, node)])).unwrap();
+    let again = feed.apply(with(Generation(1), vec![place(1, node)]));
+    assert!(matches!(again, Err(Rejection::Stale(_))), "a repeated plan fills no slot twice");
+}
+
+#[test]
+fn a_snapshot_restores_to_the_same_state() {
+    let mut feed = Feed::cluster();
+    let node = feed.node("a");
+    let web = feed.create("web", 1);
+    let placements = vec![Placing { slot: Slot(1), revision: RevisionNumber(1), node }];
+    feed.apply(Command::PlaceTasks { service: web, expect: Generation(1), placements }).unwrap();
+    let bytes = postcard::to_stdvec(&feed.state).unwrap();
+    let restored: State = postcard::from_bytes(&bytes).unwrap();
+    assert_eq!(restored, feed.state);
+    assert_eq!(restored.tasks_on(node).count(), 1);
+}

@@ -1,0 +1,162 @@
+//! Tasks: the placed runs of revisions.
+
+use crate::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use crate::time::ClusterTime;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// How far a task has come. It only grows; everything from [`Phase::Completed`] on is final.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Phase {
+    /// Given to a node.
+    Assigned,
+    /// The node fetches what it needs.
+    Preparing,
+    /// The container is being started.
+    Starting,
+    /// The container runs. Restarts in place leave a task here.
+    Running,
+    /// Ended well, and is not wanted again.
+    Completed,
+    /// Ended badly, and the node gave up.
+    Failed,
+    /// Could never be started on its node.
+    Rejected,
+    /// Stopped because that was asked.
+    Stopped,
+    /// Its node is gone.
+    Lost,
+}
+
+impl Phase {
+    /// Whether nothing follows.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        self >= Self::Completed
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assigned => "assigned",
+            Self::Preparing => "preparing",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Stopped => "stopped",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// Why a task is taken away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum StopReason {
+    /// The service has fewer replicas now.
+    ScaledIn,
+    /// Another task took its slot.
+    Replaced,
+    /// Its service is being deleted.
+    Deleted,
+    /// Its node is being drained, or no longer fits.
+    Moved,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ScaledIn => "scaled in",
+            Self::Replaced => "replaced",
+            Self::Deleted => "service deleted",
+            Self::Moved => "moved to another node",
+        })
+    }
+}
+
+/// What the cluster wants of a task. It only goes down the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Desired {
+    /// Run and get traffic.
+    Run,
+    /// Run without new traffic, until no resolver answers with it and caches have expired.
+    Drain {
+        /// When it was taken out of traffic.
+        since: ClusterTime,
+        /// The first traffic epoch without it.
+        epoch: u64,
+        /// Why.
+        reason: StopReason,
+    },
+    /// Stop.
+    Stop {
+        /// Why.
+        reason: StopReason,
+    },
+}
+
+/// How a task ended.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct End {
+    /// The exit code; 128 + n after signal n; absent where the container never ran or cannot be asked.
+    pub code: Option<i32>,
+    /// Whether the kernel killed it for memory.
+    pub out_of_memory: bool,
+    /// A sentence for people, [`END_MESSAGE_BYTES_MAX`] at most.
+    pub message: String,
+}
+
+/// The longest message of an end: it is kept in the replicated state.
+pub const END_MESSAGE_BYTES_MAX: usize = 512;
+
+/// One placed run of a revision in a slot of a service. Its service, revision, slot, node and address never change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// Whose task.
+    pub service: ServiceId,
+    /// What it runs.
+    pub revision: RevisionNumber,
+    /// The slot it fills.
+    pub slot: Slot,
+    /// Where.
+    pub node: NodeId,
+    /// Its own address, from the node's subnet.
+    pub address: Ipv4Addr,
+    /// The service's restart round when it was placed.
+    pub round: u32,
+    /// How far it has come.
+    pub phase: Phase,
+    /// What is wanted of it.
+    pub desired: Desired,
+    /// When it was placed.
+    pub created: ClusterTime,
+    /// When `phase` changed last.
+    pub changed: ClusterTime,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+}
+
+impl Task {
+    /// Whether it has not ended.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !self.phase.is_final()
+    }
+
+    /// Whether it has not ended and is wanted.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_live() && self.desired == Desired::Run
+    }
+
+    /// Whether it may get traffic when it is ready.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.phase == Phase::Running && self.desired == Desired::Run
+    }
+}
