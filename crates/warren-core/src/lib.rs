@@ -7,15 +7,18 @@
 //! Clocks, randomness, async, sockets, files, logs, the environment, hash-map order. Time, ids and chance are
 //! arguments. A function here never waits; what it waits *for* it returns as data ([`report::Report`]).
 
+pub mod assignment;
 pub mod command;
 pub mod event;
 pub mod id;
 pub mod node;
+pub mod observed;
 pub mod service;
 pub mod spec;
 mod state;
 pub mod task;
 pub mod time;
+pub mod traffic;
 pub mod units;
 
 pub use state::{Cluster, ClusterId, State};

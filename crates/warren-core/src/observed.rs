@@ -1,0 +1,58 @@
+//! What the leader has heard and Raft has not agreed: readiness, progress, acknowledgements. It lives in the leader's
+//! memory; agents tell a new leader again.
+
+use crate::id::{NodeId, TaskId};
+use crate::task::Phase;
+use crate::time::ClusterTime;
+use std::collections::BTreeMap;
+
+/// All that has been heard.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Observed {
+    /// By node: those with a session, now or since this leader took over.
+    pub nodes: BTreeMap<NodeId, NodeObserved>,
+    /// By task: those that a node reported on.
+    pub tasks: BTreeMap<TaskId, TaskObserved>,
+    /// When this leader began to listen. A node that has not been heard since then is not yet missed.
+    pub since: ClusterTime,
+}
+
+/// What has been heard of one node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodeObserved {
+    /// Whether it has a session now.
+    pub connected: bool,
+    /// When it was heard last.
+    pub heard: ClusterTime,
+    /// The newest traffic epoch that its resolver answers with.
+    pub traffic_epoch: u64,
+}
+
+/// What has been heard of one task.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TaskObserved {
+    /// The phase as the node sees it, which may be ahead of the committed one.
+    pub phase: Phase,
+    /// Since when it is ready without a break; absent while it is not.
+    pub ready_since: Option<ClusterTime>,
+    /// Whether its health check passes; absent without a check or before its first verdict.
+    pub healthy: Option<bool>,
+    /// Restarts in place within the policy's window.
+    pub restarts: u32,
+    /// What it is doing or what is wrong, for people: `pulling 40 %`, `connection refused`.
+    pub detail: String,
+}
+
+impl Observed {
+    /// Since when a task is ready without a break.
+    #[must_use]
+    pub fn ready_since(&self, task: TaskId) -> Option<ClusterTime> {
+        self.tasks.get(&task).and_then(|task| task.ready_since)
+    }
+
+    /// Whether a task is ready.
+    #[must_use]
+    pub fn is_ready(&self, task: TaskId) -> bool {
+        self.ready_since(task).is_some()
+    }
+}

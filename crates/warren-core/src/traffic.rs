@@ -1,0 +1,130 @@
+//! Where traffic goes: what every resolver and proxy answers from.
+
+use crate::id::{NodeId, RevisionNumber, TaskId};
+use crate::observed::Observed;
+use crate::service::Service;
+use crate::spec::{HostName, Port, ServiceName};
+use crate::state::State;
+use crate::units::Weight;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an answer may be cached while a service is at rest.
+pub const TTL: Duration = Duration::from_secs(5);
+/// How long an answer may be cached while a service changes its tasks or its split.
+pub const TTL_LIVE: Duration = Duration::from_secs(1);
+
+/// Everything that names of the cluster's zone lead to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// The state's traffic epoch that this view holds; a resolver acknowledges it once it answers from the view.
+    pub epoch: u64,
+    /// The zone, without dots at the ends, as in `warren`.
+    pub zone: String,
+    /// By service name.
+    pub services: BTreeMap<ServiceName, Arc<ServiceTraffic>>,
+    /// The nodes' own addresses, by host name (`HOST.node`).
+    pub hosts: BTreeMap<HostName, IpAddr>,
+}
+
+/// Where one service's names lead.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ServiceTraffic {
+    /// The epoch of the split.
+    pub split_epoch: u64,
+    /// The share of each revision, summing to 1000; empty where every ready endpoint has an equal share.
+    pub weights: Vec<(RevisionNumber, Weight)>,
+    /// The revision that `stable.NAME` leads to.
+    pub stable: Option<RevisionNumber>,
+    /// The revision that is coming in, `canary.NAME` and `preview.NAME`; absent at rest.
+    pub incoming: Option<RevisionNumber>,
+    /// Whether tasks or split are changing, which shortens the TTL.
+    pub live: bool,
+    /// Named ports, for SRV; a port without a name is not listed.
+    pub ports: Vec<Port>,
+    /// The tasks that serve, by task id.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl ServiceTraffic {
+    /// How long an answer may be cached.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        if self.live { TTL_LIVE } else { TTL }
+    }
+}
+
+/// One task that serves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The task.
+    pub task: TaskId,
+    /// What it runs.
+    pub revision: RevisionNumber,
+    /// Where.
+    pub node: NodeId,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Whether it is ready. Each resolver drops an endpoint of its own node as soon as its own agent says so.
+    pub ready: bool,
+}
+
+/// The view of a state and of what has been heard.
+#[must_use]
+pub fn view(state: &State, observed: &Observed) -> TrafficView {
+    let services = state.services().filter(|service| !service.deleting);
+    TrafficView {
+        epoch: state.traffic_epoch(),
+        zone: state.cluster().map(|cluster| cluster.zone.clone()).unwrap_or_default(),
+        services: services
+            .map(|service| {
+                (service.spec.name.clone(), Arc::new(service_traffic(state, observed, service)))
+            })
+            .collect(),
+        hosts: state
+            .nodes()
+            .map(|node| (node.facts.hostname.clone(), node.facts.address))
+            .collect(),
+    }
+}
+
+/// Where one service's names lead.
+#[must_use]
+pub fn service_traffic(state: &State, observed: &Observed, service: &Service) -> ServiceTraffic {
+    let up = |node| state.node(node).is_some_and(|node| node.up);
+    let mut leaving = false;
+    let mut endpoints = Vec::new();
+    for task in state.tasks_of(service.id) {
+        if task.serves() && up(task.node) {
+            endpoints.push(Endpoint {
+                task: task.id,
+                revision: task.revision,
+                node: task.node,
+                address: task.address,
+                ready: observed.is_ready(task.id),
+            });
+        } else {
+            leaving |= task.is_live() && !task.is_wanted();
+        }
+    }
+    let changing = service.stable.is_some_and(|stable| stable != service.current);
+    ServiceTraffic {
+        split_epoch: service.split.epoch,
+        weights: service.split.weights.clone(),
+        stable: service.stable,
+        incoming: changing.then_some(service.current),
+        live: changing || leaving,
+        ports: service
+            .spec
+            .template
+            .ports
+            .iter()
+            .filter(|port| port.name.is_some())
+            .cloned()
+            .collect(),
+        endpoints,
+    }
+}
