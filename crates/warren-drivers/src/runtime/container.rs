@@ -1,0 +1,99 @@
+//! One container: what it is made from, and what it is now.
+
+use crate::runtime::Labels;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime};
+use warren_core::spec::{PinnedImage, Signal, Template};
+use warren_core::units::Bytes;
+
+/// A runtime's own name for a container. It means nothing to any other runtime.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ContainerRef(pub String);
+
+impl fmt::Display for ContainerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The resolver that a container is given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dns {
+    /// Whom it asks, on port 53. Empty: the runtime's default.
+    pub servers: Vec<Ipv4Addr>,
+    /// The domains that it tries for names without dots.
+    pub search: Vec<String>,
+}
+
+/// What a container is made from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ContainerSpec {
+    /// Whose it is; also gives it its name.
+    pub labels: Labels,
+    /// What it runs. `template.image` is for people here, `image` decides.
+    pub template: Template,
+    /// The bytes that it runs.
+    pub image: PinnedImage,
+    /// The name of the prepared network that it joins.
+    pub network: String,
+    /// Its address in that network.
+    pub address: Ipv4Addr,
+    /// Its resolver.
+    pub dns: Dns,
+}
+
+/// How a container ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Exit {
+    /// The exit code, 128 and the number for a death by signal; absent where nobody saw it end.
+    pub code: Option<i32>,
+    /// The signal that ended it. Docker tells only codes: there, code 128 + n is read as signal n.
+    pub signal: Option<Signal>,
+    /// Whether it was killed for using more memory than its limit.
+    pub oom: bool,
+    /// When, by the machine's wall clock.
+    pub at: SystemTime,
+}
+
+/// What a container is now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Running, or on its way down.
+    Running {
+        /// Since when, by the machine's wall clock.
+        since: SystemTime,
+        /// Its first process, in the machine's numbering.
+        pid: u32,
+    },
+    /// Ended.
+    Exited(Exit),
+}
+
+/// One container as its runtime tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Container {
+    /// The runtime's name for it.
+    pub id: ContainerRef,
+    /// Whose it is.
+    pub labels: Labels,
+    /// The address it was made with; absent where the runtime has forgotten it.
+    pub address: Option<Ipv4Addr>,
+    /// What it is now.
+    pub state: ContainerState,
+}
+
+/// What a running container uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// CPU time since it started. The difference of two readings over the time between them is the use.
+    pub cpu: Duration,
+    /// Memory, without the page cache where the runtime can tell it apart.
+    pub memory: Bytes,
+    /// The most memory it may use; absent where nothing limits it.
+    pub memory_limit: Option<Bytes>,
+    /// Processes and threads.
+    pub pids: u32,
+}
