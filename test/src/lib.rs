@@ -1,1 +1,23 @@
-//! Test support.
+//! What the tests share: the tree as text, the reference pages, and real clusters to try things on.
+//!
+//! Nothing here is part of the product. A test that cannot run on this machine says so with [`skip`], so that the
+//! end of `make test` can count it.
+
+pub mod reference;
+pub mod tree;
+
+use std::io::Write as _;
+
+/// Says that a test did not run here and why, on standard error and in the file named by `WARREN_SKIPS`, from which
+/// `make test` prints the list at its end. The caller returns right after.
+pub fn skip(test: &str, why: &str) {
+    let line = format!("skipped {test}: {why}\n");
+    let mut out = std::io::stderr();
+    let _ = out.write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("WARREN_SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        if let Ok(mut file) = file {
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}

@@ -46,7 +46,8 @@ impl fmt::Display for ClusterTime {
     }
 }
 
-/// A point on one process's own monotonic clock, in milliseconds from an arbitrary start. Only differences mean anything.
+/// A point on one process's own monotonic clock, in milliseconds from an arbitrary start. Only
+/// differences mean anything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Tick(u64);
 

@@ -1,1 +1,3 @@
-//! The end-to-end and tidy tests, one binary.
+//! The end-to-end and tidy tests: one binary, so that a change links once.
+
+mod tidy;

@@ -1,0 +1,14 @@
+//! Writes the generated pages of `docs/reference` anew.
+
+use std::io::Write as _;
+
+fn main() -> anyhow::Result<()> {
+    for page in warren_test::reference::pages()? {
+        let path = warren_test::tree::root().join(page.path);
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(page.text.as_str()) {
+            std::fs::write(&path, &page.text)?;
+            writeln!(std::io::stdout(), "wrote {}", page.path)?;
+        }
+    }
+    Ok(())
+}
