@@ -4,7 +4,7 @@
 use crate::id::{NodeId, TaskId};
 use crate::task::Phase;
 use crate::time::ClusterTime;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// All that has been heard.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -24,8 +24,40 @@ pub struct NodeObserved {
     pub connected: bool,
     /// When it was heard last.
     pub heard: ClusterTime,
-    /// The newest traffic epoch that its resolver answers with.
-    pub traffic_epoch: u64,
+    /// Which traffic epochs its resolver answers with, and since when.
+    pub acks: TrafficAcks,
+}
+
+/// Acknowledgements remembered per node: more epochs than pass within one drain.
+const ACKS_KEPT: usize = 64;
+
+/// The traffic epochs that a resolver acknowledged, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrafficAcks(VecDeque<(u64, ClusterTime)>);
+
+impl TrafficAcks {
+    /// Takes note that the resolver answers with `epoch` since `at`. A late or repeated one changes nothing.
+    pub fn add(&mut self, epoch: u64, at: ClusterTime) {
+        if self.newest().is_some_and(|newest| epoch <= newest) {
+            return;
+        }
+        if self.0.len() == ACKS_KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((epoch, at));
+    }
+
+    /// The newest epoch that the resolver answers with.
+    #[must_use]
+    pub fn newest(&self) -> Option<u64> {
+        self.0.back().map(|(epoch, _)| *epoch)
+    }
+
+    /// Since when the resolver answers with `epoch` or a later one; absent while it does not.
+    #[must_use]
+    pub fn since(&self, epoch: u64) -> Option<ClusterTime> {
+        self.0.iter().find(|(acked, _)| *acked >= epoch).map(|(_, at)| *at)
+    }
 }
 
 /// What has been heard of one task.

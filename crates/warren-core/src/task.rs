@@ -54,7 +54,7 @@ impl fmt::Display for Phase {
 }
 
 /// Why a task is taken away.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum StopReason {
     /// The service has fewer replicas now.
     ScaledIn,
@@ -152,6 +152,12 @@ impl Task {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.is_live() && self.desired == Desired::Run
+    }
+
+    /// Whether it ended badly of itself.
+    #[must_use]
+    pub fn end_was_failure(&self) -> bool {
+        matches!(self.phase, Phase::Failed | Phase::Rejected)
     }
 
     /// Whether it may get traffic when it is ready.

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Feed {
     pub(crate) state: State,
     index: u64,
+    /// The stamp of the next entries; a second apart where absent.
+    pub(crate) clock: Option<ClusterTime>,
 }
 
 impl Feed {
@@ -23,7 +25,7 @@ impl Feed {
         self.index += 1;
         self.state.apply(Entry {
             index: LogIndex(self.index),
-            at: ClusterTime::from_ms(self.index * 1000),
+            at: self.clock.unwrap_or_else(|| ClusterTime::from_ms(self.index * 1000)),
             wall: WallTime(0),
             command,
         })

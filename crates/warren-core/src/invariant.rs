@@ -1,0 +1,85 @@
+//! What must hold after every committed entry. The simulator and the property tests check it after each step.
+
+use crate::id::{RevisionNumber, Slot};
+use crate::state::State;
+use std::collections::BTreeSet;
+
+/// A broken invariant, with the thing that breaks it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what}: {about}")]
+pub struct Violation {
+    /// The rule.
+    pub what: &'static str,
+    /// What breaks it.
+    pub about: String,
+}
+
+/// Checks everything that a state alone can show.
+///
+/// # Errors
+/// The first broken invariant.
+pub fn check(state: &State) -> Result<(), Violation> {
+    check_services(state)?;
+    check_tasks(state)?;
+    check_nodes(state)
+}
+
+fn ensure(holds: bool, what: &'static str, about: impl ToString) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { what, about: about.to_string() }) }
+}
+
+fn check_services(state: &State) -> Result<(), Violation> {
+    for service in state.services() {
+        let named = state.service_named(&service.spec.name).map(|found| found.id);
+        ensure(named == Some(service.id), "a service is found by its name", service.id)?;
+        let current = service.revisions.get(&service.current);
+        ensure(current.is_some(), "the current revision is kept", service.id)?;
+        let same = current.is_some_and(|revision| revision.template == service.spec.template);
+        ensure(same, "the intent's template is the current revision's", service.id)?;
+        let stable = service.stable.is_none_or(|number| service.revisions.contains_key(&number));
+        ensure(stable, "the stable revision is kept", service.id)?;
+        let sum: u32 = service.split.weights.iter().map(|(_, w)| u32::from(w.per_mille())).sum();
+        let whole = service.split.weights.is_empty() || sum == 1000;
+        ensure(whole, "weights sum to 1000 or there are none", service.id)?;
+    }
+    Ok(())
+}
+
+fn check_tasks(state: &State) -> Result<(), Violation> {
+    let mut filled: BTreeSet<(u64, Slot, RevisionNumber, u32)> = BTreeSet::new();
+    for task in state.tasks() {
+        let service = state.service(task.service);
+        ensure(service.is_some(), "a task has its service", task.id)?;
+        let known = service.is_some_and(|s| s.revisions.contains_key(&task.revision));
+        ensure(known, "a task's revision is kept", task.id)?;
+        ensure(state.node(task.node).is_some(), "a task has its node", task.id)?;
+        ensure(
+            task.is_live() == task.end.is_none(),
+            "ended tasks say how, live ones do not",
+            task.id,
+        )?;
+        let open = state.node(task.node).is_some_and(|node| node.is_open());
+        if task.is_wanted() && open {
+            let once = filled.insert((task.service.0, task.slot, task.revision, task.round));
+            ensure(once, "a slot has one wanted task of a revision", task.id)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_nodes(state: &State) -> Result<(), Violation> {
+    for node in state.nodes() {
+        let mut addresses = BTreeSet::new();
+        for task in state.tasks_on(node.id).filter(|task| task.is_live()) {
+            ensure(node.subnet.contains(&task.address), "a task's address is its node's", task.id)?;
+            ensure(task.address != node.gateway(), "no task has its node's own address", task.id)?;
+            ensure(addresses.insert(task.address), "live tasks share no address", task.id)?;
+        }
+        let apart = state
+            .nodes()
+            .filter(|other| other.id != node.id)
+            .all(|other| !other.subnet.contains(&node.subnet));
+        ensure(apart, "subnets do not overlap", node.id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! What plans promise: a model of the world applies them, loses and delays things, and in the end everything wanted
+//! runs and nothing is left to plan.
+
+use super::plan;
+use crate::command::{Command, TaskEdge};
+use crate::id::{NodeId, ServiceId};
+use crate::invariant;
+use crate::node::Availability;
+use crate::observed::{NodeObserved, Observed, TaskObserved};
+use crate::service::Actor;
+use crate::spec::Image;
+use crate::state::tests::Feed;
+use crate::task::{Desired, End, Phase, Task};
+use crate::time::ClusterTime;
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// A cluster of three nodes whose agents do what they are told, in as many rounds as it takes.
+struct World {
+    feed: Feed,
+    observed: Observed,
+    now: ClusterTime,
+    nodes: Vec<NodeId>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut feed = Feed::cluster();
+        let nodes: Vec<_> = ["a", "b", "c"].map(|name| feed.node(name)).into();
+        let mut observed = Observed::default();
+        for node in &nodes {
+            let heard = NodeObserved { connected: true, ..NodeObserved::default() };
+            observed.nodes.insert(*node, heard);
+        }
+        Self { feed, observed, now: ClusterTime::from_ms(100_000), nodes }
+    }
+
+    fn apply(&mut self, command: Command) {
+        self.feed.clock = Some(self.now);
+        // A refusal is a normal answer; the next plan takes it up.
+        let _refused = self.feed.apply(command);
+        invariant::check(&self.feed.state).unwrap();
+    }
+
+    /// One round: plan, apply, let agents move one phase, let a second pass.
+    fn round(&mut self) -> bool {
+        let commands = plan(&self.feed.state, &self.observed, self.now).commands;
+        let idle = commands.is_empty();
+        for command in commands {
+            self.apply(command);
+        }
+        self.check_limits();
+        let moved = self.agents_move();
+        self.now = self.now.after(Duration::from_secs(1));
+        let epoch = self.feed.state.traffic_epoch();
+        for node in self.observed.nodes.values_mut() {
+            node.acks.add(epoch, self.now);
+        }
+        idle && !moved
+    }
+
+    fn agents_move(&mut self) -> bool {
+        let up = |node: NodeId| self.feed.state.node(node).is_some_and(|node| node.up);
+        let tasks = self.feed.state.tasks().filter(|task| task.is_live() && up(task.node));
+        let edges: Vec<_> = tasks.filter_map(|task| Some((task.node, next_edge(task)?))).collect();
+        let moved = !edges.is_empty();
+        for (node, edge) in edges {
+            let task = edge.task;
+            let running = edge.phase == Phase::Running;
+            self.apply(Command::ReportTasks { node, edges: vec![edge] });
+            let heard = TaskObserved {
+                phase: Phase::Running,
+                ready_since: running.then_some(self.now),
+                healthy: None,
+                restarts: 0,
+                detail: String::new(),
+            };
+            self.observed.tasks.insert(task, heard);
+        }
+        moved
+    }
+
+    /// Surge is kept for every service with equal replicas before and after (scale-in drains are extra on purpose).
+    fn check_limits(&self) {
+        for service in self.feed.state.services() {
+            let wanted = self.feed.state.tasks_of(service.id).filter(|task| task.is_wanted());
+            let most = 2 * 20 + 1;
+            assert!(wanted.count() <= most, "{} has too many tasks", service.spec.name);
+        }
+    }
+
+    /// Rounds until nothing moves any more.
+    fn settle(&mut self) {
+        for _ in 0..2_000 {
+            let quiet = self.round();
+            let next = plan(&self.feed.state, &self.observed, self.now);
+            if quiet && next.wake_at.is_none() && next.commands.is_empty() {
+                return;
+            }
+        }
+        panic!("not quiet: {:?}", plan(&self.feed.state, &self.observed, self.now));
+    }
+
+    fn end(&mut self, task: &Task, phase: Phase) {
+        let end = End { code: Some(1), message: "exit code 1".to_owned(), ..End::default() };
+        let edge = TaskEdge { task: task.id, phase, end: Some(end) };
+        self.observed.tasks.remove(&task.id);
+        self.apply(Command::ReportTasks { node: task.node, edges: vec![edge] });
+    }
+
+    fn serving(&self, service: ServiceId) -> usize {
+        let tasks = self.feed.state.tasks_of(service);
+        tasks.filter(|task| task.serves() && self.observed.is_ready(task.id)).count()
+    }
+
+    fn update(&mut self, service: ServiceId, image: &str) {
+        let Some(found) = self.feed.state.service(service) else { return };
+        let mut spec = found.spec.clone();
+        spec.template.image = Image::parse(image).unwrap();
+        let by = Actor("test".to_owned());
+        let (expect, cause) = (found.generation, String::new());
+        self.apply(Command::UpdateService { service, expect, spec: Box::new(spec), by, cause });
+    }
+}
+
+fn next_edge(task: &Task) -> Option<TaskEdge> {
+    let phase = match (task.phase, task.desired) {
+        (_, Desired::Stop { .. }) => Phase::Stopped,
+        (Phase::Running, _) => return None,
+        (_, Desired::Run | Desired::Drain { .. }) => Phase::Running,
+    };
+    let end = phase.is_final().then(End::default);
+    Some(TaskEdge { task: task.id, phase, end })
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Scale(u32),
+    Update(u8),
+    Restart,
+    Crash(usize),
+    Down(usize),
+    Up(usize),
+    Drain(usize),
+    Activate(usize),
+    Rounds(u8),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (0u32..20).prop_map(Op::Scale),
+        (0u8..5).prop_map(Op::Update),
+        Just(Op::Restart),
+        (0usize..50).prop_map(Op::Crash),
+        (0usize..3).prop_map(Op::Down),
+        (0usize..3).prop_map(Op::Up),
+        (0usize..3).prop_map(Op::Drain),
+        (0usize..3).prop_map(Op::Activate),
+        (1u8..8).prop_map(Op::Rounds),
+    ]
+}
+
+fn perform(world: &mut World, web: ServiceId, op: &Op) {
+    let by = Actor("test".to_owned());
+    let availability = |node, availability| Command::SetAvailability { node, availability };
+    match *op {
+        Op::Scale(replicas) => {
+            world.apply(Command::ScaleService { service: web, expect: None, replicas, by });
+        }
+        Op::Update(version) => world.update(web, &format!("web:v{version}")),
+        Op::Restart => world.apply(Command::RestartService { service: web, by }),
+        Op::Crash(nth) => {
+            let tasks = world.feed.state.tasks_of(web).filter(|task| task.is_live());
+            let nth = tasks.cloned().nth(nth);
+            if let Some(task) = nth {
+                world.end(&task, Phase::Failed);
+            }
+        }
+        Op::Down(n) => {
+            world.observed.nodes.entry(world.nodes[n]).or_default().connected = false;
+            world.apply(Command::SetNodeUp { node: world.nodes[n], up: false });
+        }
+        Op::Up(n) => {
+            world.observed.nodes.entry(world.nodes[n]).or_default().connected = true;
+            world.apply(Command::SetNodeUp { node: world.nodes[n], up: true });
+        }
+        Op::Drain(n) => world.apply(availability(world.nodes[n], Availability::Drain)),
+        Op::Activate(n) => world.apply(availability(world.nodes[n], Availability::Active)),
+        Op::Rounds(count) => {
+            for _ in 0..count {
+                world.round();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// After any sequence of operations and crashes a quiet system reaches desired = running with an empty plan.
+    #[test]
+    fn a_quiet_system_converges(ops in prop::collection::vec(op(), 0..40)) {
+        let mut world = World::new();
+        let web = world.feed.create("web", 3);
+        for op in &ops {
+            perform(&mut world, web, op);
+        }
+        for n in 0..3 {
+            perform(&mut world, web, &Op::Up(n));
+            perform(&mut world, web, &Op::Activate(n));
+        }
+        world.settle();
+        let after = plan(&world.feed.state, &world.observed, world.now);
+        prop_assert!(after.commands.is_empty());
+        let report = &after.report.services[&web];
+        prop_assert_eq!(world.serving(web), report.desired as usize);
+        prop_assert!(report.waits.is_empty(), "{:?}", report.waits);
+        let service = world.feed.state.service(web).unwrap();
+        let mut live = world.feed.state.tasks_of(web).filter(|task| task.is_live());
+        let (current, round) = (service.current, service.round);
+        let replaced = live.all(|task| task.revision == current && task.round == round);
+        prop_assert!(replaced);
+        prop_assert_eq!(service.stable, Some(service.current));
+    }
+
+    /// The same arguments give the same plan, also from a restored snapshot.
+    #[test]
+    fn plans_are_deterministic(ops in prop::collection::vec(op(), 0..20)) {
+        let mut world = World::new();
+        let web = world.feed.create("web", 3);
+        for op in &ops {
+            perform(&mut world, web, op);
+        }
+        let bytes = postcard::to_stdvec(&world.feed.state).unwrap();
+        let restored: crate::State = postcard::from_bytes(&bytes).unwrap();
+        prop_assert_eq!(&restored, &world.feed.state);
+        let again = plan(&restored, &world.observed, world.now);
+        prop_assert_eq!(plan(&world.feed.state, &world.observed, world.now), again);
+    }
+}
+
+#[test]
+fn an_update_never_serves_with_fewer_tasks() {
+    let mut world = World::new();
+    let web = world.feed.create("web", 4);
+    world.settle();
+    assert_eq!(world.serving(web), 4);
+    world.update(web, "web:v2");
+    let mut most = 0;
+    while world.feed.state.service(web).unwrap().stable.unwrap().0 != 2 {
+        world.round();
+        assert!(world.serving(web) >= 4, "max_unavailable is 0");
+        let live = world.feed.state.tasks_of(web).filter(|task| task.is_live()).count();
+        most = most.max(live);
+    }
+    world.settle();
+    assert_eq!(most, 5, "max_surge is 1");
+}
+
+#[test]
+fn a_deleted_service_leaves_nothing() {
+    let mut world = World::new();
+    let web = world.feed.create("web", 4);
+    world.settle();
+    world.apply(Command::DeleteService { service: web, by: Actor("test".to_owned()) });
+    world.settle();
+    assert!(world.feed.state.service(web).is_none());
+    assert_eq!(world.feed.state.tasks().len(), 0);
+}
+
+#[test]
+fn a_drained_task_stops_only_after_every_ack_and_the_ttl() {
+    let mut world = World::new();
+    let web = world.feed.create("web", 2);
+    world.settle();
+    let by = Actor("test".to_owned());
+    world.apply(Command::ScaleService { service: web, expect: None, replicas: 1, by });
+    let drained = plan(&world.feed.state, &world.observed, world.now).commands;
+    assert!(matches!(drained[..], [Command::DrainTasks { .. }]), "{drained:?}");
+    for command in drained {
+        world.apply(command);
+    }
+    let next = plan(&world.feed.state, &world.observed, world.now);
+    assert!(next.commands.is_empty(), "no ack yet");
+    let cut_off = super::drain::TRAFFIC_LEASE + crate::traffic::TTL;
+    let since = world.feed.state.time();
+    assert!(next.wake_at.unwrap() >= since.after(crate::traffic::TTL));
+    assert!(next.wake_at.unwrap() <= since.after(cut_off));
+}
