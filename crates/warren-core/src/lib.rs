@@ -7,6 +7,7 @@
 //! Clocks, randomness, async, sockets, files, logs, the environment, hash-map order. Time, ids and chance are
 //! arguments. A function here never waits; what it waits *for* it returns as data ([`report::Report`]).
 
+pub mod answer;
 pub mod assignment;
 pub mod command;
 pub mod event;
