@@ -2,9 +2,10 @@
 
 use crate::id::{RevisionNumber, ServiceId, Slot, TaskId};
 use crate::node::Node;
-use crate::spec::{RestartPolicy, ServiceName, Template};
+use crate::spec::{RestartCondition, RestartPolicy, ServiceName, Template};
 use crate::state::State;
 use crate::task::Desired;
+use crate::time::millis;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -74,7 +75,8 @@ pub fn assignments(state: &State, node: &Node) -> Assignments {
     tasks.collect()
 }
 
-/// A fingerprint of (task, revision, want) of all assignments: equal on manager and node, or they have diverged.
+/// A fingerprint of (task, revision, restart policy, want) of all assignments: equal on manager and node, or they have
+/// diverged. The rest of an assignment never changes while its task lives.
 #[must_use]
 pub fn digest(assignments: &Assignments) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -86,6 +88,20 @@ pub fn digest(assignments: &Assignments) -> [u8; 32] {
             Want::Stop => 1,
             Want::Keep => 2,
         }]);
+        hash_restart(&mut hash, &assignment.restart);
     }
     hash.finalize().into()
+}
+
+fn hash_restart(hash: &mut Sha256, policy: &RestartPolicy) {
+    hash.update([match policy.condition {
+        RestartCondition::Any => 0,
+        RestartCondition::OnFailure => 1,
+        RestartCondition::Never => 2,
+    }]);
+    // Milliseconds, as the session carries them.
+    for span in [policy.delay, policy.delay_max, policy.window] {
+        hash.update(millis(span).to_le_bytes());
+    }
+    hash.update(policy.attempts.to_le_bytes());
 }

@@ -27,4 +27,4 @@ pub mod time;
 pub mod traffic;
 pub mod units;
 
-pub use state::{Cluster, ClusterId, State};
+pub use state::{Changes, Cluster, ClusterId, State};

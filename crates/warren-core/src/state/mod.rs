@@ -3,11 +3,13 @@
 //! Maps are ordered and persistent: a clone costs a few pointers, so that every reader has a snapshot of its own.
 
 mod apply;
+mod changes;
 mod cluster;
 mod nodes;
 mod services;
 mod tasks;
 
+pub use changes::Changes;
 pub use cluster::{Cluster, ClusterId};
 
 use crate::event::{Event, EventKind};
