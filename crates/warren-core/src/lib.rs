@@ -13,6 +13,7 @@ pub mod command;
 pub mod event;
 pub mod id;
 pub mod invariant;
+pub mod lease;
 pub mod node;
 pub mod observed;
 pub mod plan;

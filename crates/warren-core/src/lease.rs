@@ -1,0 +1,147 @@
+//! Which nodes are missed. A node that is silent for a lease is *suspect*; silent for [`Leases::grace`] leases it is
+//! *down*, and its tasks are placed elsewhere. This is the only place that takes a node down or brings it up again.
+//!
+//! # The brake
+//! When many nodes fall silent at once, the silence is more likely ours (a cut, a stalled disk, a paused leader) than
+//! theirs, and moving everything makes it worse. So no node is taken down while more than [`AT_ONCE_PERCENT_MAX`] of
+//! them would go within [`AT_ONCE`], or while none would be left to move to. An operator overrules the brake by
+//! draining the nodes that are really gone: drained nodes are not counted.
+
+use crate::command::Command;
+use crate::id::NodeId;
+use crate::node::{Availability, Node};
+use crate::observed::Observed;
+use crate::state::State;
+use crate::time::ClusterTime;
+use std::fmt;
+use std::time::Duration;
+
+/// The share of nodes that may go down together. One node may always.
+pub const AT_ONCE_PERCENT_MAX: usize = 30;
+/// What counts as together: as long as a switch or a rack takes to fail or come back.
+pub const AT_ONCE: Duration = Duration::from_secs(60);
+
+/// How long a node may be silent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leases {
+    /// How long one sign of life lasts. An agent gives three in this time.
+    pub lease: Duration,
+    /// A node is down after so many leases in silence. 1 or more.
+    pub grace: u32,
+}
+
+/// 3 s and three of them: a lost node is replaced within 10 s, and a pause of 8 s (a suspend, a full disk) moves nothing.
+pub const LEASES: Leases = Leases { lease: Duration::from_secs(3), grace: 3 };
+
+/// What follows from the silences at one moment.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Verdict {
+    /// Nodes that change between up and down, to be proposed.
+    pub commands: Vec<Command>,
+    /// Nodes that are silent and not down, by id.
+    pub suspects: Vec<NodeId>,
+    /// Whether the brake holds.
+    pub held: Option<Held>,
+    /// The next moment at which something may follow from silence alone.
+    pub wake_at: Option<ClusterTime>,
+}
+
+/// The brake holds: these nodes would be down without it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The silent nodes, by id.
+    pub nodes: Vec<NodeId>,
+    /// How many nodes are up, with them.
+    pub up: usize,
+    /// How many may go now.
+    pub allowed: usize,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { nodes, up, allowed } = self;
+        let silent = nodes.len();
+        write!(
+            f,
+            "{silent} of {up} nodes are silent and at most {allowed} may go down at once: nothing is moved; check the \
+             network between them and this manager, or drain those that are really gone"
+        )
+    }
+}
+
+/// Decides who is up, suspect and down at `now`.
+#[must_use]
+pub fn judge(state: &State, observed: &Observed, now: ClusterTime, leases: Leases) -> Verdict {
+    let patience = leases.lease.saturating_mul(leases.grace.max(1));
+    let mut verdict = Verdict::default();
+    let mut silent = Vec::new();
+    let mut drained = Vec::new();
+    let (mut up, mut went) = (0, 0);
+    for node in state.nodes() {
+        let heard = last_heard(observed, node.id);
+        let silence = now.since(heard);
+        if !node.up {
+            if is_back(observed, node.id, silence, leases) {
+                verdict.commands.push(Command::SetNodeUp { node: node.id, up: true });
+            } else {
+                went += usize::from(now.since(node.since) < AT_ONCE && counts(node));
+            }
+            continue;
+        }
+        up += usize::from(counts(node));
+        if silence < leases.lease {
+            wake(&mut verdict, heard.after(leases.lease));
+        } else if silence < patience {
+            verdict.suspects.push(node.id);
+            wake(&mut verdict, heard.after(patience));
+        } else if counts(node) {
+            silent.push(node.id);
+        } else {
+            drained.push(node.id);
+        }
+    }
+    verdict.take_down(drained);
+    verdict.brake(silent, up, went);
+    verdict
+}
+
+/// When a node was heard last; a new leader hears everybody for the first time.
+fn last_heard(observed: &Observed, node: NodeId) -> ClusterTime {
+    observed.nodes.get(&node).map_or(observed.since, |node| node.heard.max(observed.since))
+}
+
+fn is_back(observed: &Observed, node: NodeId, silence: Duration, leases: Leases) -> bool {
+    observed.nodes.get(&node).is_some_and(|node| node.connected) && silence < leases.lease
+}
+
+/// Whether the brake counts a node: an operator has said of a drained one that it may go.
+fn counts(node: &Node) -> bool {
+    node.availability == Availability::Active
+}
+
+fn wake(verdict: &mut Verdict, at: ClusterTime) {
+    verdict.wake_at = Some(verdict.wake_at.map_or(at, |before| before.min(at)));
+}
+
+impl Verdict {
+    fn take_down(&mut self, nodes: Vec<NodeId>) {
+        self.commands.extend(nodes.into_iter().map(|node| Command::SetNodeUp { node, up: false }));
+    }
+
+    /// Takes the silent nodes down unless too many of the `up` ones are, counting those that just `went`.
+    fn brake(&mut self, silent: Vec<NodeId>, up: usize, went: usize) {
+        let share = (up + went) * AT_ONCE_PERCENT_MAX / 100;
+        let most = up.saturating_sub(1);
+        let allowed = share.max(1).saturating_sub(went).min(most);
+        if silent.len() <= allowed {
+            self.take_down(silent);
+            return;
+        }
+        self.suspects.extend(&silent);
+        self.suspects.sort_unstable();
+        self.held = Some(Held { nodes: silent, up, allowed });
+    }
+}
+
+#[cfg(test)]
+mod tests;
