@@ -1,6 +1,5 @@
 //! What must hold after every committed entry. The simulator and the property tests check it after each step.
 
-use crate::id::{RevisionNumber, Slot};
 use crate::state::State;
 use std::collections::BTreeSet;
 
@@ -46,7 +45,6 @@ fn check_services(state: &State) -> Result<(), Violation> {
 }
 
 fn check_tasks(state: &State) -> Result<(), Violation> {
-    let mut filled: BTreeSet<(u64, Slot, RevisionNumber, u32)> = BTreeSet::new();
     for task in state.tasks() {
         let service = state.service(task.service);
         ensure(service.is_some(), "a task has its service", task.id)?;
@@ -58,11 +56,6 @@ fn check_tasks(state: &State) -> Result<(), Violation> {
             "ended tasks say how, live ones do not",
             task.id,
         )?;
-        let open = state.node(task.node).is_some_and(|node| node.is_open());
-        if task.is_wanted() && open {
-            let once = filled.insert((task.service.0, task.slot, task.revision, task.round));
-            ensure(once, "a slot has one wanted task of a revision", task.id)?;
-        }
     }
     Ok(())
 }

@@ -349,6 +349,7 @@ fn report_unready(
     slots: &BTreeMap<Slot, Filled<'_>>,
     report: &mut ServiceReport,
 ) {
+    let replacing = slots.values().any(|slot| slot.old.is_some());
     for slot in slots.values() {
         let Some(task) = slot.new.or(slot.old) else { continue };
         let seen = planner.observed.tasks.get(&task.id);
@@ -361,7 +362,7 @@ fn report_unready(
             let restarts = seen.map_or(0, |seen| seen.restarts);
             let wait = WaitReason::NotReady { task: task.id, restarts, detail };
             report.wait(waiting(task, wait, Some(task.changed), None));
-        } else if service.stable != Some(service.current) || slot.old.is_some() {
+        } else if service.stable != Some(service.current) || replacing {
             let due = available_at(planner, service, task).filter(|at| *at > planner.now);
             if let Some(due) = due {
                 planner.wake(due);
