@@ -1,6 +1,7 @@
 //! One container: what it is made from, and what it is now.
 
 use crate::runtime::Labels;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
@@ -96,4 +97,27 @@ pub struct Stats {
     pub memory_limit: Option<Bytes>,
     /// Processes and threads.
     pub pids: u32,
+}
+
+impl ContainerSpec {
+    /// The task's environment: the template's, and what Warren tells every task of itself. Warren's win.
+    ///
+    /// `WARREN_ADDRESS` is the address to listen on, which a program under the process runtime must use: it
+    /// shares the machine's ports with every other task. `WARREN_SERVICE`, `WARREN_SLOT`, `WARREN_TASK`,
+    /// `WARREN_VERSION` and `WARREN_NODE` say which task it is.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let labels = &self.labels;
+        let told = [
+            ("WARREN_ADDRESS", self.address.to_string()),
+            ("WARREN_SERVICE", labels.service.to_string()),
+            ("WARREN_SLOT", labels.slot.to_string()),
+            ("WARREN_TASK", labels.task.to_string()),
+            ("WARREN_VERSION", labels.version.to_string()),
+            ("WARREN_NODE", labels.node.to_string()),
+        ];
+        let mut environment = self.template.env.clone();
+        environment.extend(told.map(|(name, value)| (name.to_owned(), value)));
+        environment
+    }
 }

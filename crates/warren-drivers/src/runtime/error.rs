@@ -5,10 +5,10 @@ use std::time::Duration;
 /// Why a runtime did not do what was asked, and what can be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
-    /// The runtime itself does not answer. Nothing is known of its containers.
-    #[error("{runtime} does not answer: {why}")]
+    /// The runtime (or a registry) does not answer or fails. Nothing is known of its containers.
+    #[error("{runtime} is not available: {why}")]
     Unavailable {
-        /// Which runtime, with the way to it.
+        /// Who, with the way to it.
         runtime: String,
         /// What happened when it was called.
         why: String,

@@ -77,3 +77,13 @@ impl NetworkSpec {
         Ipv4Net::new(self.subnet.broadcast(), prefix).map_or(self.subnet, |net| net.trunc())
     }
 }
+
+/// The architecture's name in image platforms for its name in `uname`.
+pub(crate) fn platform_arch(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "armv7l" => "arm",
+        other => other,
+    }
+}

@@ -5,6 +5,7 @@
 //! so that an agent that was killed finds its tasks again by their [`Labels`].
 
 mod container;
+pub mod docker;
 mod error;
 mod image;
 mod info;
