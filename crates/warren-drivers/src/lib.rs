@@ -1,9 +1,11 @@
 //! The outside world behind traits: container runtimes and health probes.
 //!
-//! Every call here is one bounded attempt: it has a timeout, it is safe to repeat, and its error says
-//! whether a repeat may help. Whoever calls decides when to try again.
+//! Every call here is one bounded attempt: it has a timeout, it is safe to repeat, and its error says whether a repeat
+//! may help. Whoever calls decides when to try again.
 //!
 //! # What this crate must not know
 //! The cluster, Raft, the wire protocol, and why a task runs. It is told what to run and says what runs.
 
+pub mod metrics;
+pub mod probe;
 pub mod runtime;

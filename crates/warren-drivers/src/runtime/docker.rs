@@ -92,6 +92,7 @@ impl ContainerRuntime for Docker {
     async fn pull(
         &self,
         image: &PinnedImage,
+        _name: &Image,
         credentials: Option<&Credentials>,
         progress: &watch::Sender<PullProgress>,
     ) -> Result<(), RuntimeError> {

@@ -10,6 +10,7 @@ mod error;
 mod image;
 mod info;
 mod labels;
+mod measured;
 mod stream;
 
 pub use container::{Container, ContainerRef, ContainerSpec, ContainerState, Dns, Exit, Stats};
@@ -22,10 +23,34 @@ pub use stream::{
     LogOptions, OutputChunk, OutputStream, RuntimeEvent, TtySize,
 };
 
+use self::docker::{Docker, DockerOptions};
+use self::measured::Measured;
 use async_trait::async_trait;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use warren_core::spec::{Image, PinnedImage, PullPolicy, Signal};
+
+/// Which runtime to open, and how.
+#[derive(Clone, Debug)]
+pub enum Options {
+    /// A Docker engine.
+    Docker(DockerOptions),
+}
+
+/// Opens a runtime. Its calls are measured.
+///
+/// # Errors
+/// [`RuntimeError::Unavailable`] where it does not answer, [`RuntimeError::Refused`] where it cannot do what Warren
+/// needs.
+pub async fn open(options: Options) -> Result<Arc<dyn ContainerRuntime>, RuntimeError> {
+    match options {
+        Options::Docker(options) => {
+            let inner = Docker::open(options).await?;
+            Ok(Arc::new(Measured { kind: RuntimeKind::Docker, inner }))
+        }
+    }
+}
 
 /// What every runtime can do. Each call is one attempt with a timeout; repeating it is harmless, and
 /// [`RuntimeError::may_pass`] says whether a repeat can help.
@@ -45,7 +70,7 @@ pub trait ContainerRuntime: Send + Sync {
     async fn prepare_network(&self, spec: &NetworkSpec) -> Result<(), RuntimeError>;
 
     /// Says which bytes `image` means now: `name@sha256:…` where a registry knows it, `sha256:…` where
-    /// only this machine does. Pulls nothing.
+    /// only this machine does. Asks a registry, but fetches nothing from it.
     ///
     /// # Errors
     /// [`RuntimeError::ImageMissing`] where nobody knows the image, [`RuntimeError::Refused`] where the
@@ -57,14 +82,15 @@ pub trait ContainerRuntime: Send + Sync {
         credentials: Option<&Credentials>,
     ) -> Result<PinnedImage, RuntimeError>;
 
-    /// Brings the bytes of `image` onto this machine, where they are not here yet, and says on
-    /// `progress` how far it is.
+    /// Brings the bytes of `image` onto this machine, where they are not here yet, and says on `progress` how far it
+    /// is. `name` is what `image` was resolved from: where no registry is asked, its bytes here may be the same.
     ///
     /// # Errors
-    /// [`RuntimeError::ImageMissing`] where no registry has these bytes (any more).
+    /// [`RuntimeError::ImageMissing`] where these bytes are nowhere to be had (any more).
     async fn pull(
         &self,
         image: &PinnedImage,
+        name: &Image,
         credentials: Option<&Credentials>,
         progress: &watch::Sender<PullProgress>,
     ) -> Result<(), RuntimeError>;
