@@ -53,8 +53,8 @@ impl World {
         let moved = self.agents_move();
         self.now = self.now.after(Duration::from_secs(1));
         let epoch = self.feed.state.traffic_epoch();
-        for node in self.observed.nodes.values_mut() {
-            node.acks.add(epoch, self.now);
+        for node in &self.nodes {
+            self.observed.nodes.entry(*node).or_default().acks.add(epoch, self.now);
         }
         idle && !moved
     }
