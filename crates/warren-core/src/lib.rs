@@ -11,6 +11,7 @@ pub mod answer;
 pub mod assignment;
 pub mod command;
 pub mod event;
+pub mod health;
 pub mod id;
 pub mod invariant;
 pub mod lease;
