@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod assignment;
 pub mod command;
+pub mod converge;
 pub mod event;
 pub mod health;
 pub mod id;
