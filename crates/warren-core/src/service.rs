@@ -83,6 +83,8 @@ pub struct Service {
     pub split: Split,
     /// When it was made.
     pub created: ClusterTime,
+    /// The same on the wall clock of the leader, for people.
+    pub created_wall: WallTime,
     /// When the last write came.
     pub changed: ClusterTime,
 }

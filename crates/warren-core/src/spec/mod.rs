@@ -90,7 +90,7 @@ impl ServiceSpec {
         self.check_ports()?;
         self.check_mounts()?;
         self.template.check_sizes().map_err(|e| e.within("template"))?;
-        self.update.check().map_err(|e| e.within("update"))?;
+        self.update.check().map_err(|e| e.within("update_config"))?;
         check_labels(&self.labels)?;
         Ok(self)
     }
@@ -98,7 +98,7 @@ impl ServiceSpec {
     fn check_mode(&self) -> Result<(), FieldError> {
         match self.mode {
             Mode::Replicated { replicas } if replicas > REPLICAS_MAX => Err(FieldError::new(
-                "replicas",
+                "replicated.replicas",
                 format!(
                     "{replicas} is more than {REPLICAS_MAX}, the most tasks one service may have"
                 ),

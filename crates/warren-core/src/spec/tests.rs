@@ -34,7 +34,7 @@ fn names_keep_to_their_alphabet() {
 fn a_refusal_names_the_field() {
     let field = |spec: ServiceSpec| spec.checked().unwrap_err().field;
 
-    assert_eq!(field(service("web", REPLICAS_MAX + 1)), "replicas");
+    assert_eq!(field(service("web", REPLICAS_MAX + 1)), "replicated.replicas");
 
     let mut spec = service("web", 1);
     spec.template.ports = vec![port(80, None), port(80, None)];
@@ -50,7 +50,7 @@ fn a_refusal_names_the_field() {
 
     let mut spec = service("web", 1);
     spec.update.max_surge = Quantity::Percent(0);
-    assert_eq!(field(spec), "update.max_unavailable");
+    assert_eq!(field(spec), "update_config.max_unavailable");
 
     let mut spec = service("web", 1);
     spec.mode = Mode::Global;

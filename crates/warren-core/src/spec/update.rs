@@ -169,7 +169,7 @@ impl UpdateSettings {
             ));
         }
         if self.max_failure_percent > 100 {
-            return Err(FieldError::new("max_failure_ratio", "more than 100 %"));
+            return Err(FieldError::new("max_failure_percent", "more than 100 %"));
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ impl State {
             failures: BTreeMap::new(),
             split: Split::default(),
             created: now.at,
+            created_wall: now.wall,
             changed: now.at,
             spec,
         };
