@@ -1,0 +1,145 @@
+//! From a data directory to a running manager.
+
+use crate::db::redb::RedbLog;
+use crate::db::sled::SledLog;
+use crate::db::{LogDb, memory::MemoryDisk};
+use crate::dir::StoreDir;
+use crate::error::{FaultCell, StartError, StorageFault};
+use crate::log_store::LogStore;
+use crate::machine::Machine;
+use crate::mark::MarkFile;
+use crate::network::Links;
+use crate::options::{Options, SnapshotPolicy, StoreKind, Timers};
+use crate::raft::{Leadership, QUEUE_BYTES_MAX, QUEUE_PROPOSALS_MAX, Raft, Shared};
+use crate::runner::Runner;
+use crate::snapshot::SnapshotStore;
+use crate::types::Core;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch};
+use warren_core::State;
+use warren_core::id::NodeId;
+use warren_core::time::millis;
+
+/// A piece of a snapshot: small beside the 4 MiB that gRPC takes.
+const SNAPSHOT_CHUNK_BYTES: u64 = 1 << 20;
+
+/// How long a follower may take for a piece of a snapshot; at the last one it writes the whole to its disk.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Entries in one message to a follower. Their bytes are limited as well, where they are read.
+const APPEND_ENTRIES_MAX: u64 = 256;
+
+/// What a data directory holds, opened and checked.
+struct Opened {
+    log: LogStore,
+    machine: Machine,
+    state: watch::Receiver<Arc<State>>,
+    path: PathBuf,
+    released: mpsc::Receiver<Infallible>,
+}
+
+/// Opens a data directory, checks all of it, and starts to take part in consensus. Nothing is written for callers
+/// before the [`Runner`] runs.
+///
+/// # Errors
+/// See [`StartError`]: each says what to do.
+pub async fn start(options: Options) -> Result<(Raft, Runner), StartError> {
+    let config = config(&options.timers, &options.snapshots)?;
+    let faults = FaultCell::default();
+    let opened = open(&options, faults.clone()).await?;
+    let links = Links { me: options.node, transport: options.transport };
+    let log = opened.log.clone();
+    let core = Core::new(options.node.0, Arc::new(config), links, log, opened.machine).await;
+    let core = core.map_err(|fatal| match faults.fault() {
+        Some(fault) => StartError::Storage(fault),
+        None => StartError::Engine(fatal.to_string()),
+    })?;
+    let (proposals, queue) = mpsc::channel(QUEUE_PROPOSALS_MAX);
+    let (leadership, seen) = watch::channel(Leadership::None);
+    let shared = Arc::new(Shared {
+        node: options.node,
+        store: options.store.name(),
+        timers: options.timers,
+        core,
+        proposals,
+        room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+        state: opened.state,
+        leadership: seen,
+        clock: Mutex::default(),
+        faults,
+    });
+    let runner = Runner {
+        shared: Arc::clone(&shared),
+        queue,
+        leadership,
+        log: opened.log,
+        released: opened.released,
+        store: options.store,
+        path: opened.path,
+        snapshots: options.snapshots,
+    };
+    Ok((Raft { shared }, runner))
+}
+
+fn config(timers: &Timers, snapshots: &SnapshotPolicy) -> Result<openraft::Config, StartError> {
+    let config = openraft::Config {
+        cluster_name: "warren".to_owned(),
+        heartbeat_interval: millis(timers.heartbeat),
+        election_timeout_min: millis(timers.election_min),
+        election_timeout_max: millis(timers.election_max),
+        install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
+        max_payload_entries: APPEND_ENTRIES_MAX,
+        snapshot_max_chunk_size: SNAPSHOT_CHUNK_BYTES,
+        // The runner asks for them, by bytes too, and only where the disk has room.
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: snapshots.keep,
+        replication_lag_threshold: snapshots.entries.max(snapshots.keep) + snapshots.keep,
+        ..openraft::Config::default()
+    };
+    config.validate().map_err(|error| StartError::Timers(error.to_string()))
+}
+
+async fn open(options: &Options, faults: FaultCell) -> Result<Opened, StartError> {
+    let (node, kind) = (options.node, options.store.clone());
+    if let StoreKind::Memory(disk) = &kind {
+        return open_memory(disk, faults);
+    }
+    let data_dir = options.data_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || open_dir(&data_dir, node, &kind, faults));
+    opened.await.map_err(|error| StartError::Engine(error.to_string()))?
+}
+
+fn open_memory(disk: &MemoryDisk, faults: FaultCell) -> Result<Opened, StartError> {
+    let (alive, released) = mpsc::channel(1);
+    let path = PathBuf::from("memory");
+    let snapshots = SnapshotStore::Memory(disk.clone());
+    let (machine, state) = Machine::open(snapshots, faults.clone())?;
+    let log = LogStore::open(Arc::new(disk.clone()), path.clone(), None, faults, None, alive)?;
+    Ok(Opened { log, machine, state, path, released })
+}
+
+fn open_dir(
+    data_dir: &Path,
+    node: NodeId,
+    kind: &StoreKind,
+    faults: FaultCell,
+) -> Result<Opened, StartError> {
+    let dir = StoreDir::claim(data_dir, node, kind)?;
+    let path = dir.log(kind);
+    let unusable = |error| StorageFault::from_io("open", &path, error);
+    let db: Arc<dyn LogDb> = match kind {
+        StoreKind::Redb => Arc::new(RedbLog::open(&path).map_err(unusable)?),
+        StoreKind::Sled => Arc::new(SledLog::open(&path).map_err(unusable)?),
+        StoreKind::Memory(disk) => Arc::new(disk.clone()),
+    };
+    let mark_path = dir.mark();
+    let mark = MarkFile::open(&mark_path)
+        .map_err(|error| StorageFault::from_io("open", &mark_path, error))?;
+    let (machine, state) = Machine::open(SnapshotStore::Dir(dir.snapshots()), faults.clone())?;
+    let (alive, released) = mpsc::channel(1);
+    let log = LogStore::open(db, path.clone(), Some(mark), faults, Some(dir), alive)?;
+    Ok(Opened { log, machine, state, path, released })
+}

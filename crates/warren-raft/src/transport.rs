@@ -1,0 +1,90 @@
+//! The way from one manager to another: bytes there, bytes back. What they mean is this crate's business; how they
+//! travel is the transport's.
+
+mod local;
+
+pub use local::LocalNetwork;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use warren_core::id::NodeId;
+
+/// What a message asks for. A transport may give each kind its own channel, so that a snapshot does not delay votes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rpc {
+    /// Take these log entries, or just hear that there is a leader.
+    Append,
+    /// Vote for me.
+    Vote,
+    /// Take this piece of a snapshot.
+    Snapshot,
+}
+
+/// Why a message did not get an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The other end cannot be reached; it is asked again after a pause.
+    #[error("{node} at {address:?} cannot be reached: {why}")]
+    Unreachable {
+        /// Who.
+        node: NodeId,
+        /// Where it should be.
+        address: String,
+        /// What happened.
+        why: String,
+    },
+    /// No answer in time.
+    #[error("{node} did not answer within {} ms", timeout.as_millis())]
+    Timeout {
+        /// Who.
+        node: NodeId,
+        /// How long it had.
+        timeout: Duration,
+    },
+    /// It answered with an error.
+    #[error("{node} refused: {why}")]
+    Refused {
+        /// Who.
+        node: NodeId,
+        /// What it said.
+        why: String,
+    },
+}
+
+/// The answer to a message, in time.
+pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, TransportError>> + Send + 'a>>;
+
+/// Carries messages to other managers. The other end hands them to [`crate::Raft::receive`].
+pub trait Transport: Send + Sync + 'static {
+    /// Sends `body` to `node` at `address` and waits at most `timeout` for the answer.
+    ///
+    /// A message is at most a few MiB. It may arrive twice or late; Raft does not mind.
+    fn call<'a>(
+        &'a self,
+        node: NodeId,
+        address: &'a str,
+        rpc: Rpc,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Reply<'a>;
+}
+
+/// No other managers: for a cluster of one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alone;
+
+impl Transport for Alone {
+    fn call<'a>(
+        &'a self,
+        node: NodeId,
+        address: &'a str,
+        _rpc: Rpc,
+        _body: Vec<u8>,
+        _timeout: Duration,
+    ) -> Reply<'a> {
+        let address = address.to_owned();
+        let why = "this manager runs alone".to_owned();
+        Box::pin(async move { Err(TransportError::Unreachable { node, address, why }) })
+    }
+}
