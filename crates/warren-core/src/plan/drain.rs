@@ -2,6 +2,7 @@
 //! named it has expired from caches.
 
 use super::Planner;
+use super::seen::Seen;
 use crate::id::TaskId;
 use crate::report::{ServiceReport, Wait, WaitReason};
 use crate::task::{Desired, Phase, Task};
@@ -17,7 +18,7 @@ impl Planner<'_> {
     /// The drained tasks that may stop now; the others are reported and woken for.
     pub(super) fn finish_drains(
         &mut self,
-        tasks: &[&Task],
+        tasks: &[Seen<'_>],
         report: &mut ServiceReport,
     ) -> Vec<TaskId> {
         let mut stop = Vec::new();
@@ -44,9 +45,9 @@ impl Planner<'_> {
     }
 
     /// When no answer names a draining task any more; `None` where none ever did.
-    fn released_at(&self, task: &Task) -> Option<ClusterTime> {
+    fn released_at(&self, task: &Seen<'_>) -> Option<ClusterTime> {
         let Desired::Drain { since, epoch, .. } = task.desired else { return None };
-        if task.phase < Phase::Running || !self.observed.is_ready(task.id) {
+        if task.phase < Phase::Running || !task.is_ready() {
             return None;
         }
         let cut_off = since.after(TRAFFIC_LEASE);

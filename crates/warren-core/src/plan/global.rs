@@ -22,13 +22,16 @@ impl Wanted {
         }
     }
 
-    pub(super) fn contains(&self, slot: Slot) -> bool {
+    /// The position of `slot` in [`Wanted::slots`]; absent where it is not wanted.
+    pub(super) fn index(&self, slot: Slot) -> Option<usize> {
         match self {
-            Self::Numbered(count) => (1..=*count).contains(&slot.0),
-            Self::PerNode(slots) => slots.binary_search(&slot).is_ok(),
+            Self::Numbered(count) if slot.0 <= *count => slot.0.checked_sub(1).map(|i| i as usize),
+            Self::Numbered(_) => None,
+            Self::PerNode(slots) => slots.binary_search(&slot).ok(),
         }
     }
 
+    /// All of them, in order.
     pub(super) fn slots(&self) -> Vec<Slot> {
         match self {
             Self::Numbered(count) => (1..=*count).map(Slot).collect(),

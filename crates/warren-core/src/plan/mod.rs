@@ -5,6 +5,7 @@
 
 mod drain;
 mod global;
+mod seen;
 mod service;
 
 use crate::command::Command;
@@ -15,8 +16,8 @@ use crate::report::Report;
 use crate::scheduler::Rooms;
 use crate::service::Service;
 use crate::state::State;
-use crate::task::Task;
 use crate::time::ClusterTime;
+use seen::Seen;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,9 +40,10 @@ pub struct Plan {
 pub fn plan(state: &State, observed: &Observed, now: ClusterTime) -> Plan {
     let mut planner = Planner::new(state, observed, now);
     planner.lose_tasks_of_down_nodes();
+    let by_service = Arc::clone(&planner.tasks);
     for service in state.services() {
-        let tasks = planner.tasks.get(&service.id).cloned().unwrap_or_default();
-        service::plan(&mut planner, service, &tasks);
+        let tasks = by_service.get(&service.id).map_or(&[][..], Vec::as_slice);
+        service::plan(&mut planner, service, tasks);
     }
     planner.plan
 }
@@ -51,17 +53,14 @@ struct Planner<'a> {
     state: &'a State,
     observed: &'a Observed,
     now: ClusterTime,
-    tasks: BTreeMap<ServiceId, Vec<&'a Task>>,
+    tasks: Arc<BTreeMap<ServiceId, Vec<Seen<'a>>>>,
     rooms: Option<Rooms<'a>>,
     plan: Plan,
 }
 
 impl<'a> Planner<'a> {
     fn new(state: &'a State, observed: &'a Observed, now: ClusterTime) -> Self {
-        let mut tasks: BTreeMap<ServiceId, Vec<&Task>> = BTreeMap::new();
-        for task in state.tasks() {
-            tasks.entry(task.service).or_default().push(task);
-        }
+        let tasks = Arc::new(seen::by_service(state, observed));
         Self { state, observed, now, tasks, rooms: None, plan: Plan::default() }
     }
 
@@ -92,7 +91,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn occupied<'a>(state: &'a State, tasks: &BTreeMap<ServiceId, Vec<&'a Task>>) -> Rooms<'a> {
+fn occupied<'a>(state: &'a State, tasks: &BTreeMap<ServiceId, Vec<Seen<'a>>>) -> Rooms<'a> {
     let mut rooms = Rooms::empty(state.nodes().map(Arc::as_ref));
     for (id, tasks) in tasks {
         let Some(service) = state.service(*id) else { continue };

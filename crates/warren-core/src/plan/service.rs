@@ -2,6 +2,7 @@
 
 use super::drain::waiting;
 use super::global::Wanted;
+use super::seen::Seen;
 use super::{PLACEMENTS_PER_COMMAND, Planner};
 use crate::command::{Command, Placing};
 use crate::id::{NodeId, Slot, TaskId};
@@ -19,14 +20,15 @@ use std::time::Duration;
 const CRASH_LOOP_RESTARTS: u32 = 2;
 
 /// What is in one wanted slot.
-#[derive(Default, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Filled<'a> {
+    slot: Slot,
     /// The wanted task of the current revision and round, on a node that is to keep it.
-    new: Option<&'a Task>,
+    new: Option<Seen<'a>>,
     /// The wanted task that is to be replaced.
-    old: Option<&'a Task>,
+    old: Option<Seen<'a>>,
     /// The last ended task.
-    ended: Option<&'a Task>,
+    ended: Option<Seen<'a>>,
 }
 
 /// What one service needs, gathered before it is proposed.
@@ -43,7 +45,7 @@ impl Needs {
     }
 }
 
-pub(super) fn plan(planner: &mut Planner<'_>, service: &Service, tasks: &[&Task]) {
+pub(super) fn plan(planner: &mut Planner<'_>, service: &Service, tasks: &[Seen<'_>]) {
     let mut report = ServiceReport::default();
     if service.deleting {
         delete(planner, service, tasks, &mut report);
@@ -51,15 +53,15 @@ pub(super) fn plan(planner: &mut Planner<'_>, service: &Service, tasks: &[&Task]
         reconcile(planner, service, tasks, &mut report);
     }
     report.running = count(tasks, |task| task.is_live() && task.phase == Phase::Running);
-    report.ready = count(tasks, |task| task.serves() && planner.observed.is_ready(task.id));
-    report.status = status(planner, service, tasks, &report);
+    report.ready = count(tasks, |task| task.is_serving());
+    report.status = status(service, tasks, &report);
     planner.plan.report.services.insert(service.id, report);
 }
 
 fn delete(
     planner: &mut Planner<'_>,
     service: &Service,
-    tasks: &[&Task],
+    tasks: &[Seen<'_>],
     report: &mut ServiceReport,
 ) {
     let wanted: Vec<_> = tasks.iter().filter(|t| t.is_wanted()).map(|t| t.id).collect();
@@ -77,7 +79,7 @@ fn delete(
     }
 }
 
-fn stop_drained(planner: &mut Planner<'_>, tasks: &[&Task], report: &mut ServiceReport) {
+fn stop_drained(planner: &mut Planner<'_>, tasks: &[Seen<'_>], report: &mut ServiceReport) {
     let stop = planner.finish_drains(tasks, report);
     if !stop.is_empty() {
         let reason = StopReason::Replaced;
@@ -88,7 +90,7 @@ fn stop_drained(planner: &mut Planner<'_>, tasks: &[&Task], report: &mut Service
 fn reconcile(
     planner: &mut Planner<'_>,
     service: &Service,
-    tasks: &[&Task],
+    tasks: &[Seen<'_>],
     report: &mut ServiceReport,
 ) {
     let wanted = planner.wanted(service);
@@ -111,14 +113,14 @@ fn reconcile(
 fn fill_slots<'a>(
     planner: &Planner<'_>,
     service: &Service,
-    tasks: &[&'a Task],
+    tasks: &[Seen<'a>],
     wanted: &Wanted,
     needs: &mut Needs,
-) -> BTreeMap<Slot, Filled<'a>> {
-    let empty = |slot| (slot, Filled::default());
-    let mut slots: BTreeMap<_, _> = wanted.slots().into_iter().map(empty).collect();
+) -> Vec<Filled<'a>> {
+    let empty = |slot| Filled { slot, new: None, old: None, ended: None };
+    let mut slots: Vec<_> = wanted.slots().into_iter().map(empty).collect();
     for task in tasks {
-        if !wanted.contains(task.slot) {
+        let Some(index) = wanted.index(task.slot) else {
             if !task.is_live() {
                 needs.forget.push(task.id);
             } else if task.is_wanted() {
@@ -127,20 +129,20 @@ fn fill_slots<'a>(
                 needs.drain(task, reason);
             }
             continue;
-        }
-        let filled = slots.entry(task.slot).or_default();
+        };
+        let filled = &mut slots[index];
         if !task.is_live() {
             if filled.ended.is_none_or(|ended| (ended.changed, ended.id) < (task.changed, task.id))
             {
-                filled.ended = Some(task);
+                filled.ended = Some(*task);
             }
         } else if task.is_wanted() {
             let stays = task.revision == service.current
                 && task.round == service.round
                 && planner.node(task.node).is_some_and(|node| node.is_open());
             let place = if stays { &mut filled.new } else { &mut filled.old };
-            if let Some(surplus) = keep_the_ready(planner, place, task) {
-                needs.drain(surplus, StopReason::Replaced);
+            if let Some(surplus) = keep_the_ready(place, *task) {
+                needs.drain(&surplus, StopReason::Replaced);
             }
         }
     }
@@ -148,48 +150,44 @@ fn fill_slots<'a>(
 }
 
 /// Of two tasks in one place the one that serves stays, else the elder; the other is returned.
-fn keep_the_ready<'a>(
-    planner: &Planner<'_>,
-    place: &mut Option<&'a Task>,
-    task: &'a Task,
-) -> Option<&'a Task> {
+fn keep_the_ready<'a>(place: &mut Option<Seen<'a>>, task: Seen<'a>) -> Option<Seen<'a>> {
     let Some(held) = *place else {
         *place = Some(task);
         return None;
     };
-    if planner.observed.is_ready(held.id) || !planner.observed.is_ready(task.id) {
+    if held.is_ready() || !task.is_ready() {
         return Some(task);
     }
     place.replace(task)
 }
 
 /// When a task has been ready for `min_ready`; absent while it is not ready.
-fn available_at(planner: &Planner<'_>, service: &Service, task: &Task) -> Option<ClusterTime> {
-    let since = planner.observed.ready_since(task.id)?;
+fn available_at(service: &Service, task: &Seen<'_>) -> Option<ClusterTime> {
+    let since = task.ready_since()?;
     (task.phase == Phase::Running).then(|| since.after(service.spec.update.min_ready))
 }
 
-fn is_available(planner: &Planner<'_>, service: &Service, task: &Task) -> bool {
-    available_at(planner, service, task).is_some_and(|at| at <= planner.now)
+fn is_available(planner: &Planner<'_>, service: &Service, task: &Seen<'_>) -> bool {
+    available_at(service, task).is_some_and(|at| at <= planner.now)
 }
 
 fn counts(
     planner: &Planner<'_>,
     service: &Service,
-    tasks: &[&Task],
-    slots: &BTreeMap<Slot, Filled<'_>>,
+    tasks: &[Seen<'_>],
+    slots: &[Filled<'_>],
 ) -> Counts {
-    let in_flight = slots.values().filter(|slot| match (slot.new, slot.old) {
-        (Some(new), _) => !is_available(planner, service, new),
+    let in_flight = slots.iter().filter(|slot| match (slot.new, slot.old) {
+        (Some(new), _) => !is_available(planner, service, &new),
         (None, Some(_)) => false,
         (None, None) => !is_done(service, slot.ended),
     });
     Counts {
         replicas: to_u32(slots.len()),
         live: count(tasks, |task| task.is_live()),
-        ready: count(tasks, |task| task.serves() && planner.observed.is_ready(task.id)),
+        ready: count(tasks, |task| task.is_serving()),
         in_flight: to_u32(in_flight.count()),
-        old: to_u32(slots.values().filter(|s| s.new.is_none() && s.old.is_some()).count()),
+        old: to_u32(slots.iter().filter(|s| s.new.is_none() && s.old.is_some()).count()),
     }
 }
 
@@ -197,14 +195,14 @@ fn counts(
 fn finish_replacements(
     planner: &mut Planner<'_>,
     service: &Service,
-    slots: &BTreeMap<Slot, Filled<'_>>,
+    slots: &[Filled<'_>],
     needs: &mut Needs,
 ) {
-    for slot in slots.values() {
+    for slot in slots.iter() {
         let (Some(new), Some(old)) = (slot.new, slot.old) else { continue };
-        if is_available(planner, service, new) {
+        if is_available(planner, service, &new) {
             let moved = planner.node(old.node).is_some_and(|node| !node.is_open());
-            needs.drain(old, if moved { StopReason::Moved } else { StopReason::Replaced });
+            needs.drain(&old, if moved { StopReason::Moved } else { StopReason::Replaced });
         }
     }
 }
@@ -212,7 +210,7 @@ fn finish_replacements(
 fn fill_empty(
     planner: &mut Planner<'_>,
     service: &Service,
-    slots: &BTreeMap<Slot, Filled<'_>>,
+    slots: &[Filled<'_>],
     limits: &Limits,
     counts: &Counts,
     needs: &mut Needs,
@@ -223,7 +221,8 @@ fn fill_empty(
         Order::StopFirst => 0,
     };
     let mut room = (counts.replicas.saturating_add(surge)).saturating_sub(counts.live);
-    for (slot, filled) in slots {
+    for filled in slots {
+        let slot = filled.slot;
         if filled.new.is_some() || filled.old.is_some() {
             continue;
         }
@@ -231,21 +230,21 @@ fn fill_empty(
             report.completed += 1;
             continue;
         }
-        if let Some(due) = backoff_until(service, *slot).filter(|due| *due > planner.now) {
+        if let Some(due) = backoff_until(service, slot).filter(|due| *due > planner.now) {
             planner.wake(due);
-            let failures = service.failures.get(slot).map_or(0, |failures| failures.count);
+            let failures = service.failures.get(&slot).map_or(0, |failures| failures.count);
             let reason = WaitReason::BackOff { failures, last: end_of(filled.ended) };
             let since = filled.ended.map(|task| task.changed);
-            report.wait(Wait { slot: Some(*slot), reason, since, until: Some(due) });
+            report.wait(Wait { slot: Some(slot), reason, since, until: Some(due) });
         } else if room > 0 {
             room -= 1;
-            needs.place.push(*slot);
+            needs.place.push(slot);
         }
     }
 }
 
 /// Whether a slot's task ended and is not wanted again.
-fn is_done(service: &Service, ended: Option<&Task>) -> bool {
+fn is_done(service: &Service, ended: Option<Seen<'_>>) -> bool {
     let Some(task) = ended.filter(|t| t.revision == service.current && t.round == service.round)
     else {
         return false;
@@ -257,8 +256,8 @@ fn is_done(service: &Service, ended: Option<&Task>) -> bool {
     }
 }
 
-fn end_of(ended: Option<&Task>) -> String {
-    ended.and_then(|task| task.end.as_ref()).map(|end| end.message.clone()).unwrap_or_default()
+fn end_of(ended: Option<Seen<'_>>) -> String {
+    ended.and_then(|task| task.task.end.as_ref()).map(|end| end.message.clone()).unwrap_or_default()
 }
 
 fn backoff_until(service: &Service, slot: Slot) -> Option<ClusterTime> {
@@ -269,7 +268,7 @@ fn backoff_until(service: &Service, slot: Slot) -> Option<ClusterTime> {
 fn replace_old(
     planner: &mut Planner<'_>,
     service: &Service,
-    slots: &BTreeMap<Slot, Filled<'_>>,
+    slots: &[Filled<'_>],
     limits: &Limits,
     counts: &Counts,
     needs: &mut Needs,
@@ -279,15 +278,13 @@ fn replace_old(
         return;
     }
     let mut old: Vec<_> = slots
-        .values()
+        .iter()
         .filter(|slot| slot.new.is_none())
         .filter_map(|slot| slot.old)
         .filter(|task| may_replace(planner, service, task.slot))
         .collect();
     let leaves = |task: &Task| planner.node(task.node).is_some_and(|node| node.is_open());
-    old.sort_by_key(|task| {
-        (planner.observed.is_ready(task.id), leaves(task), task.revision, task.slot)
-    });
+    old.sort_by_key(|task| (task.is_ready(), leaves(task), task.revision, task.slot));
     let pause = batch_pause(planner, service, slots);
     let limit = match (pause, limits.order) {
         (Some(_), _) => "waiting between batches",
@@ -306,11 +303,11 @@ fn replace_old(
             needs.place.extend(old.iter().take(starts as usize).map(|task| task.slot));
         }
         Order::StopFirst => {
-            let (unready, ready): (Vec<&Task>, Vec<&Task>) =
-                old.into_iter().partition(|task| !planner.observed.is_ready(task.id));
+            let (unready, ready): (Vec<_>, Vec<_>) =
+                old.into_iter().partition(|task| !task.is_ready());
             let stops = rolling::stops(limits, counts) as usize;
             for task in unready.into_iter().chain(ready.into_iter().take(stops)) {
-                needs.drain(task, StopReason::Replaced);
+                needs.drain(&task, StopReason::Replaced);
             }
         }
     }
@@ -331,43 +328,43 @@ fn may_replace(planner: &mut Planner<'_>, service: &Service, slot: Slot) -> bool
 fn batch_pause(
     planner: &Planner<'_>,
     service: &Service,
-    slots: &BTreeMap<Slot, Filled<'_>>,
+    slots: &[Filled<'_>],
 ) -> Option<ClusterTime> {
     let delay = service.spec.update.delay;
     if delay == Duration::ZERO {
         return None;
     }
-    let placed_since = |task: &&Task| task.created >= service.changed;
-    let new = slots.values().filter_map(|slot| slot.new).filter(placed_since);
-    let last = new.filter_map(|task| available_at(planner, service, task)).max()?;
+    let placed_since = |task: &Seen<'_>| task.created >= service.changed;
+    let new = slots.iter().filter_map(|slot| slot.new).filter(placed_since);
+    let last = new.filter_map(|task| available_at(service, &task)).max()?;
     Some(last.after(delay)).filter(|until| *until > planner.now)
 }
 
 fn report_unready(
     planner: &mut Planner<'_>,
     service: &Service,
-    slots: &BTreeMap<Slot, Filled<'_>>,
+    slots: &[Filled<'_>],
     report: &mut ServiceReport,
 ) {
-    let replacing = slots.values().any(|slot| slot.old.is_some());
-    for slot in slots.values() {
+    let replacing = slots.iter().any(|slot| slot.old.is_some());
+    for slot in slots.iter() {
         let Some(task) = slot.new.or(slot.old) else { continue };
-        let seen = planner.observed.tasks.get(&task.id);
-        let detail = seen.map(|seen| seen.detail.clone()).unwrap_or_default();
+        let detail = || task.heard.map(|heard| heard.detail.clone()).unwrap_or_default();
         if task.phase < Phase::Running {
-            let phase = seen.map_or(task.phase, |seen| seen.phase.max(task.phase));
-            let wait = WaitReason::Starting { task: task.id, node: task.node, phase, detail };
-            report.wait(waiting(task, wait, Some(task.changed), None));
-        } else if !planner.observed.is_ready(task.id) {
-            let restarts = seen.map_or(0, |seen| seen.restarts);
-            let wait = WaitReason::NotReady { task: task.id, restarts, detail };
-            report.wait(waiting(task, wait, Some(task.changed), None));
+            let phase = task.heard.map_or(task.phase, |heard| heard.phase.max(task.phase));
+            let wait =
+                WaitReason::Starting { task: task.id, node: task.node, phase, detail: detail() };
+            report.wait(waiting(&task, wait, Some(task.changed), None));
+        } else if !task.is_ready() {
+            let restarts = task.restarts();
+            let wait = WaitReason::NotReady { task: task.id, restarts, detail: detail() };
+            report.wait(waiting(&task, wait, Some(task.changed), None));
         } else if service.stable != Some(service.current) || replacing {
-            let due = available_at(planner, service, task).filter(|at| *at > planner.now);
+            let due = available_at(service, &task).filter(|at| *at > planner.now);
             if let Some(due) = due {
                 planner.wake(due);
                 let wait = WaitReason::MinReady { task: task.id };
-                report.wait(waiting(task, wait, None, Some(due)));
+                report.wait(waiting(&task, wait, None, Some(due)));
             }
         }
     }
@@ -376,7 +373,7 @@ fn report_unready(
 fn propose(
     planner: &mut Planner<'_>,
     service: &Service,
-    tasks: &[&Task],
+    tasks: &[Seen<'_>],
     needs: Needs,
     report: &mut ServiceReport,
 ) {
@@ -403,7 +400,7 @@ fn propose(
 fn place(
     planner: &mut Planner<'_>,
     service: &Service,
-    tasks: &[&Task],
+    tasks: &[Seen<'_>],
     slots: &[Slot],
     report: &mut ServiceReport,
 ) -> Vec<Placing> {
@@ -416,7 +413,7 @@ fn place(
     };
     let state = planner.state;
     let node = |id| state.node(id).map(AsRef::as_ref);
-    let mut presence = Presence::of(&group, tasks.iter().copied(), node);
+    let mut presence = Presence::of(&group, tasks.iter().map(|seen| seen.task), node);
     let placing = |slot: Slot, node: NodeId| Placing { slot, revision: revision.number, node };
     match service.spec.mode {
         Mode::Replicated { .. } => {
@@ -449,11 +446,11 @@ fn place(
 }
 
 /// Every slot has run the current revision for `min_ready`: it becomes the one to go back to.
-fn accept(planner: &mut Planner<'_>, service: &Service, slots: &BTreeMap<Slot, Filled<'_>>) {
-    let settled = slots.values().all(|slot| {
+fn accept(planner: &mut Planner<'_>, service: &Service, slots: &[Filled<'_>]) {
+    let settled = slots.iter().all(|slot| {
         slot.old.is_none()
             && (is_done(service, slot.ended)
-                || slot.new.is_some_and(|task| is_available(planner, service, task)))
+                || slot.new.is_some_and(|task| is_available(planner, service, &task)))
     });
     if settled && service.stable != Some(service.current) {
         planner.plan.commands.push(Command::AcceptRevision {
@@ -464,22 +461,15 @@ fn accept(planner: &mut Planner<'_>, service: &Service, slots: &BTreeMap<Slot, F
     }
 }
 
-fn status(
-    planner: &Planner<'_>,
-    service: &Service,
-    tasks: &[&Task],
-    report: &ServiceReport,
-) -> Status {
-    let restarts =
-        |task: &&&Task| planner.observed.tasks.get(&task.id).map_or(0, |seen| seen.restarts);
-    let crashing = |task: &&&Task| task.is_wanted() && restarts(task) >= CRASH_LOOP_RESTARTS;
-    let old = |task: &&Task| {
+fn status(service: &Service, tasks: &[Seen<'_>], report: &ServiceReport) -> Status {
+    let crashing = |task: &Seen<'_>| task.is_wanted() && task.restarts() >= CRASH_LOOP_RESTARTS;
+    let old = |task: &Seen<'_>| {
         task.is_wanted() && (task.revision != service.current || task.round != service.round)
     };
     if service.deleting {
         Status::Deleting
     } else if report.ready + report.completed < report.desired
-        && (tasks.iter().any(|task| crashing(&task)) || !service.failures.is_empty())
+        && (tasks.iter().any(crashing) || !service.failures.is_empty())
     {
         Status::CrashLooping
     } else if tasks.iter().any(old) {
@@ -491,7 +481,7 @@ fn status(
     }
 }
 
-fn count(tasks: &[&Task], which: impl Fn(&Task) -> bool) -> u32 {
+fn count(tasks: &[Seen<'_>], which: impl Fn(&Seen<'_>) -> bool) -> u32 {
     to_u32(tasks.iter().filter(|task| which(task)).count())
 }
 

@@ -170,10 +170,10 @@ fn perform(world: &mut World, web: ServiceId, op: &Op) {
         Op::Update(version) => world.update(web, &format!("web:v{version}")),
         Op::Restart => world.apply(Command::RestartService { service: web, by }),
         Op::Crash(nth) => {
-            let tasks = world.feed.state.tasks_of(web).filter(|task| task.is_live());
-            let nth = tasks.cloned().nth(nth);
-            if let Some(task) = nth {
-                world.end(&task, Phase::Failed);
+            let live = world.feed.state.tasks_of(web).filter(|task| task.is_live());
+            let tasks: Vec<_> = live.cloned().collect();
+            if let Some(task) = tasks.get(nth) {
+                world.end(task, Phase::Failed);
             }
         }
         Op::Down(n) => {
