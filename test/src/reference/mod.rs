@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p warren-test --bin reference` writes them; a tidy test compares them.
 
+mod api;
 pub mod requirements;
 
 /// One generated page.
@@ -17,5 +18,5 @@ pub struct Page {
 /// # Errors
 /// Where a source of a page cannot be read or does not make sense; the message names it.
 pub fn pages() -> anyhow::Result<Vec<Page>> {
-    Ok(vec![requirements::page()?])
+    Ok(vec![api::page()?, requirements::page()?])
 }
