@@ -3,6 +3,11 @@
 //! # What wire must not know
 //! Raft, Docker, who leads, which role a process has.
 
+pub mod channel;
+pub mod convert;
+pub mod status;
+pub mod view;
+
 /// The messages and services of `proto/warren/v1`, generated.
 pub mod v1 {
     #![allow(

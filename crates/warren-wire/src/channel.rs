@@ -1,0 +1,209 @@
+//! Connections: where a manager is, how long one waits for it, how large a message may be, and who is at the other
+//! end of a unix socket.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tonic::transport::server::UdsConnectInfo;
+use tonic::transport::{Channel, Endpoint};
+
+/// The largest request to the public API. The largest valid spec has 128 KiB of environment, 128 KiB of command and
+/// 64 labels of 4 KiB twice: less than 1 MiB.
+pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest response of the public API: a list of 50,000 tasks at 600 bytes, twice over.
+pub const RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The largest message of a session: a node's 253 tasks, each with a spec of the largest size, with room to spare.
+pub const SESSION_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long a connection may take to stand: three retransmissions of a lost SYN are not waited for.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// After so long without traffic the other end is asked whether it is still there.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// It has so long to answer before the connection is given up.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest path of a unix socket: the kernel's `sun_path`, with its final NUL.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Where a manager is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A unix socket on this machine.
+    Unix(PathBuf),
+    /// A host and port.
+    Tcp(String),
+}
+
+/// A text that is not a target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an address: write HOST:PORT, or unix:/path/to/the/socket")]
+pub struct InvalidTarget(String);
+
+impl FromStr for Target {
+    type Err = InvalidTarget;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
+        let refuse = || InvalidTarget(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.starts_with('/') {
+                Ok(Self::Unix(PathBuf::from(path)))
+            } else {
+                Err(refuse())
+            };
+        }
+        let address = text.strip_prefix("http://").unwrap_or(text);
+        let (host, port) = address.rsplit_once(':').ok_or_else(refuse)?;
+        let port_fits = port.parse::<u16>().is_ok_and(|port| port > 0);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host_fits = bracketed.map_or_else(
+            || !host.is_empty() && host.chars().all(plain),
+            |host| host.parse::<std::net::Ipv6Addr>().is_ok(),
+        );
+        if port_fits && host_fits { Ok(Self::Tcp(address.to_owned())) } else { Err(refuse()) }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => f.write_str(address),
+        }
+    }
+}
+
+/// A connection that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach {target}")]
+pub struct ConnectError {
+    /// Where it was to lead.
+    pub target: Target,
+    /// Why not.
+    #[source]
+    pub source: tonic::transport::Error,
+}
+
+/// The endpoint of `target` with our timeouts: connect at once or at the first call.
+///
+/// # Errors
+/// The target cannot be written as a URI.
+pub fn endpoint(target: &Target) -> Result<Endpoint, ConnectError> {
+    let uri = match target {
+        Target::Unix(path) => format!("unix:{}", path.display()),
+        Target::Tcp(address) => format!("http://{address}"),
+    };
+    let endpoint = Endpoint::try_from(uri)
+        .map_err(|source| ConnectError { target: target.clone(), source })?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+/// A connection to `target`, made now.
+///
+/// # Errors
+/// Nobody answers there within [`CONNECT_TIMEOUT`].
+pub async fn connect(target: &Target) -> Result<Channel, ConnectError> {
+    let connected = endpoint(target)?.connect().await;
+    connected.map_err(|source| ConnectError { target: target.clone(), source })
+}
+
+/// A unix socket at `path` that only its owner may connect to. What a dead process left there is replaced; the socket
+/// of a living one is not.
+///
+/// # Errors
+/// `AddrInUse`: another process listens there. `InvalidInput`: the path is too long, or something else is there.
+/// Otherwise what the file system says.
+pub async fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(refused(format!(
+            "{} is longer than {SOCKET_PATH_BYTES_MAX} bytes, the most a socket's path may have: \
+             choose a shorter data directory",
+            path.display()
+        )));
+    }
+    clear_stale(path).await?;
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn clear_stale(path: &Path) -> io::Result<()> {
+    let found = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(refused(format!("{} is not a socket: move it away", path.display())));
+    }
+    let answer = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await;
+    match answer {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(_)) | Err(_) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("another process listens on {}", path.display()),
+        )),
+    }
+}
+
+fn refused(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, problem)
+}
+
+/// The user at the other end of the unix socket that a request came by.
+#[must_use]
+pub fn peer_uid<T>(request: &tonic::Request<T>) -> Option<u32> {
+    let info = request.extensions().get::<UdsConnectInfo>()?;
+    info.peer_cred.map(|peer| peer.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_read_what_they_print() {
+        for text in ["unix:/run/w.sock", "127.0.0.1:7400", "[::1]:7400", "node-1.lan:1"] {
+            assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        }
+        assert_eq!("http://a:1".parse(), Ok(Target::Tcp("a:1".to_owned())));
+        for wrong in ["", "a", "a:0", "a:70000", ":1", "unix:w.sock", "a b:1", "[x]:1", "::1:1"] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_its_owners_and_outlives_a_dead_process_only() {
+        let dir = std::env::temp_dir().join(format!("warren-wire-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("w.sock");
+
+        let listener = listen_unix(&path).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let second = listen_unix(&path).await.unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+
+        drop(listener);
+        assert!(path.exists(), "a dead process leaves its socket behind");
+        drop(listen_unix(&path).await.unwrap());
+
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        let file = listen_unix(&path).await.unwrap_err();
+        assert_eq!(file.kind(), io::ErrorKind::InvalidInput);
+        let long = dir.join("x".repeat(120));
+        assert_eq!(listen_unix(&long).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
