@@ -3,8 +3,11 @@
 //! Nothing here is part of the product. A test that cannot run on this machine says so with [`skip`], so that the
 //! end of `make test` can count it.
 
+pub mod binary;
+pub mod image;
 pub mod reference;
 pub mod tree;
+pub mod wait;
 
 use std::io::Write as _;
 

@@ -1,3 +1,4 @@
 //! The end-to-end and tidy tests: one binary, so that a change links once.
 
 mod tidy;
+mod workload;

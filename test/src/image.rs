@@ -1,0 +1,131 @@
+//! Images of the demo workload, made without a registry: one static file, handed to the engine as an archive.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bollard::Docker;
+use bollard::query_parameters::{ImportImageOptions, ListImagesOptions, RemoveImageOptions};
+use futures::StreamExt as _;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::binary;
+
+/// The repository of every image made here.
+pub const REPOSITORY: &str = "warren-test-web";
+/// A local engine answers at once, or there is none.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The local engine; `None` where none answers, which a test turns into [`crate::skip`].
+pub async fn docker() -> Option<Docker> {
+    let docker = Docker::connect_with_local_defaults().ok()?.negotiate_version().await.ok()?;
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, docker.ping()).await;
+    answer.is_ok_and(|ping| ping.is_ok()).then_some(docker)
+}
+
+/// The name of an image of the web server that calls itself `version`. The name holds a hash of the content, so it is
+/// made once and tests that want the same one share it. Images of earlier builds of this tree are removed.
+///
+/// # Errors
+/// Where the server cannot be built or the engine refuses the archive.
+pub async fn web(docker: &Docker, version: &str) -> anyhow::Result<String> {
+    let path = binary::web()?;
+    let program = std::fs::read(path)?;
+    let hash = hex(&program)[..12].to_owned();
+    let name = format!("{REPOSITORY}:{hash}-{version}");
+    if docker.inspect_image(&name).await.is_err() {
+        load(docker, archive(&program, &name, version)).await.with_context(|| name.clone())?;
+        forget_earlier(docker, path, &hash).await?;
+    }
+    Ok(name)
+}
+
+async fn load(docker: &Docker, archive: Vec<u8>) -> anyhow::Result<()> {
+    let body = bollard::body_full(archive.into());
+    let mut answers = docker.import_image(ImportImageOptions::default(), body, None);
+    while let Some(answer) = answers.next().await {
+        if let Some(error) = answer?.error_detail.and_then(|error| error.message) {
+            bail!("the engine refuses the image: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// Removes what this target folder made from earlier content; other trees on this machine keep theirs.
+async fn forget_earlier(docker: &Docker, path: &Path, hash: &str) -> anyhow::Result<()> {
+    let note = path.with_file_name("images-of");
+    let earlier = std::fs::read_to_string(&note).unwrap_or_default();
+    if earlier != hash && !earlier.is_empty() {
+        for image in docker.list_images(None::<ListImagesOptions>).await? {
+            let ours = |tag: &&String| tag.starts_with(&format!("{REPOSITORY}:{earlier}-"));
+            for tag in image.repo_tags.iter().filter(ours) {
+                // One that is still in use stays until the next time.
+                let _ = docker.remove_image(tag, None::<RemoveImageOptions>, None).await;
+            }
+        }
+    }
+    std::fs::write(note, hash)?;
+    Ok(())
+}
+
+/// What `docker save` would give for an image of one layer with one file.
+fn archive(program: &[u8], name: &str, version: &str) -> Vec<u8> {
+    let layer = tar(&[("web", 0o755, program)]);
+    let config = json!({
+        "architecture": match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        },
+        "os": "linux",
+        "config": {
+            "Entrypoint": ["/web"],
+            "Env": ["PATH=/", format!("VERSION={version}")],
+            "ExposedPorts": { "8080/tcp": {} },
+            "Labels": { "org.opencontainers.image.version": version },
+        },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))] },
+    });
+    let manifest =
+        json!([{ "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"] }]);
+    tar(&[
+        ("config.json", 0o644, config.to_string().as_bytes()),
+        ("layer.tar", 0o644, &layer),
+        ("manifest.json", 0o644, manifest.to_string().as_bytes()),
+    ])
+}
+
+/// A `ustar` archive of plain files, without owners and times, so that the same content gives the same bytes.
+fn tar(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    const BLOCK: usize = 512;
+    let mut archive = Vec::new();
+    for (name, mode, content) in files {
+        let mut header = [0_u8; BLOCK];
+        let mut put = |at: usize, text: &str| {
+            header[at..at + text.len()].copy_from_slice(text.as_bytes());
+        };
+        put(0, name);
+        put(100, &format!("{mode:07o}"));
+        put(108, "0000000");
+        put(116, "0000000");
+        put(124, &format!("{:011o}", content.len()));
+        put(136, "00000000000");
+        // The checksum is taken with spaces in its own place.
+        put(148, "        ");
+        put(156, "0");
+        put(257, "ustar");
+        put(263, "00");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        archive.extend_from_slice(&header);
+        archive.extend_from_slice(content);
+        archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+    }
+    archive.resize(archive.len() + 2 * BLOCK, 0);
+    archive
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
