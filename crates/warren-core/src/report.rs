@@ -138,6 +138,13 @@ pub enum WaitReason {
         /// What limits it now.
         limit: &'static str,
     },
+    /// It is to go, and is still needed until others are ready.
+    Held {
+        /// Which task.
+        task: TaskId,
+        /// Why it goes.
+        reason: StopReason,
+    },
     /// Out of traffic; resolvers and caches still have to let go of it.
     Draining {
         /// Which task.
@@ -177,6 +184,9 @@ impl fmt::Display for WaitReason {
             Self::MinReady { task } => write!(f, "{task} is ready and must stay so"),
             Self::Replacing { left, revision, limit } => {
                 write!(f, "{left} tasks still to be replaced by {revision} ({limit})")
+            }
+            Self::Held { task, reason } => {
+                write!(f, "{task} ({reason}) stays until enough others are ready")
             }
             Self::Draining { task, reason } => {
                 write!(f, "{task} ({reason}) is out of traffic until caches have let go of it")

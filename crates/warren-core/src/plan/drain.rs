@@ -3,9 +3,9 @@
 
 use super::Planner;
 use super::seen::Seen;
-use crate::id::TaskId;
+use crate::command::Command;
 use crate::report::{ServiceReport, Wait, WaitReason};
-use crate::task::{Desired, Phase, Task};
+use crate::task::{Desired, Phase, StopReason};
 use crate::time::ClusterTime;
 use crate::traffic::TTL;
 use std::time::Duration;
@@ -15,33 +15,32 @@ use std::time::Duration;
 pub(super) const TRAFFIC_LEASE: Duration = Duration::from_secs(3);
 
 impl Planner<'_> {
-    /// The drained tasks that may stop now; the others are reported and woken for.
-    pub(super) fn finish_drains(
-        &mut self,
-        tasks: &[Seen<'_>],
-        report: &mut ServiceReport,
-    ) -> Vec<TaskId> {
+    /// Tells the drained tasks to stop whose time has come; the others are reported and woken for.
+    pub(super) fn stop_drained(&mut self, tasks: &[Seen<'_>], report: &mut ServiceReport) {
         let mut stop = Vec::new();
         for task in tasks.iter().filter(|task| task.is_live()) {
-            let reason = match task.desired {
-                Desired::Run => continue,
+            match task.desired {
+                Desired::Run => {}
                 Desired::Stop { reason } => {
-                    let wait = WaitReason::Stopping { task: task.id, node: task.node, reason };
-                    report.wait(waiting(task, wait, Some(task.changed), None));
-                    continue;
+                    let reason = WaitReason::Stopping { task: task.id, node: task.node, reason };
+                    let (slot, since) = (Some(task.slot), Some(task.changed));
+                    report.wait(Wait { slot, reason, since, until: None });
                 }
-                Desired::Drain { reason, .. } => reason,
-            };
-            match self.released_at(task) {
-                Some(at) if at > self.now => {
-                    self.wake(at);
-                    let wait = WaitReason::Draining { task: task.id, reason };
-                    report.wait(waiting(task, wait, None, Some(at)));
-                }
-                Some(_) | None => stop.push(task.id),
+                Desired::Drain { reason, .. } => match self.released_at(task) {
+                    Some(at) if at > self.now => {
+                        self.wake(at);
+                        let reason = WaitReason::Draining { task: task.id, reason };
+                        let (slot, until) = (Some(task.slot), Some(at));
+                        report.wait(Wait { slot, reason, since: None, until });
+                    }
+                    Some(_) | None => stop.push(task.id),
+                },
             }
         }
-        stop
+        if !stop.is_empty() {
+            let reason = StopReason::Replaced;
+            self.plan.commands.push(Command::StopTasks { tasks: stop, reason });
+        }
     }
 
     /// When no answer names a draining task any more; `None` where none ever did.
@@ -55,13 +54,4 @@ impl Planner<'_> {
         let acked = live.map(|node| node.acks.since(epoch).unwrap_or(cut_off).min(cut_off));
         Some(acked.max().unwrap_or(since).max(since).after(TTL))
     }
-}
-
-pub(super) fn waiting(
-    task: &Task,
-    reason: WaitReason,
-    since: Option<ClusterTime>,
-    until: Option<ClusterTime>,
-) -> Wait {
-    Wait { slot: Some(task.slot), reason, since, until }
 }

@@ -4,7 +4,9 @@
 //! remembered between plans. A converged cluster has an empty plan.
 
 mod drain;
+mod fill;
 mod global;
+mod replace;
 mod seen;
 mod service;
 

@@ -5,7 +5,7 @@ use crate::observed::{Observed, TaskObserved};
 use crate::state::State;
 use crate::task::Task;
 use crate::time::ClusterTime;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 /// A task together with what has been heard of it.
@@ -38,22 +38,30 @@ impl Seen<'_> {
         self.serves() && self.is_ready()
     }
 
+    /// What its node says of it.
+    pub(super) fn detail(&self) -> String {
+        self.heard.map(|heard| heard.detail.clone()).unwrap_or_default()
+    }
+
     /// Restarts in place so far.
     pub(super) fn restarts(&self) -> u32 {
         self.heard.map_or(0, |heard| heard.restarts)
     }
 }
 
-/// All tasks by service. Both maps are in the order of task ids, so that one walk over both joins them.
+/// All tasks by service. Both maps are in the order of task ids, so that one walk over both joins them. What was heard
+/// of tasks on a node that is down counts for nothing: such a task is not ready.
 pub(super) fn by_service<'a>(
     state: &'a State,
     observed: &'a Observed,
 ) -> BTreeMap<ServiceId, Vec<Seen<'a>>> {
+    let down: BTreeSet<_> = state.nodes().filter(|node| !node.up).map(|node| node.id).collect();
     let mut heard = observed.tasks.iter().peekable();
     let mut services: BTreeMap<ServiceId, Vec<Seen<'a>>> = BTreeMap::new();
     for task in state.tasks() {
         while heard.next_if(|(id, _)| **id < task.id).is_some() {}
         let heard = heard.next_if(|(id, _): &(&TaskId, _)| **id == task.id);
+        let heard = heard.filter(|_| down.is_empty() || !down.contains(&task.node));
         let seen = Seen { task, heard: heard.map(|(_, heard)| heard) };
         services.entry(task.service).or_default().push(seen);
     }

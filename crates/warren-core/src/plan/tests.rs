@@ -7,12 +7,15 @@ use crate::id::{NodeId, ServiceId};
 use crate::invariant;
 use crate::node::Availability;
 use crate::observed::{NodeObserved, Observed, TaskObserved};
+use crate::rollout::rolling::Limits;
 use crate::service::Actor;
-use crate::spec::Image;
+use crate::spec::{Image, Order, Quantity, ServiceSpec};
+use crate::state::State;
 use crate::state::tests::Feed;
 use crate::task::{Desired, End, Phase, Task};
 use crate::time::ClusterTime;
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A cluster of three nodes whose agents do what they are told, in as many rounds as it takes.
@@ -46,10 +49,11 @@ impl World {
     fn round(&mut self) -> bool {
         let commands = plan(&self.feed.state, &self.observed, self.now).commands;
         let idle = commands.is_empty();
+        let before = self.feed.state.clone();
         for command in commands {
             self.apply(command);
         }
-        self.check_limits();
+        self.check_limits(&before);
         let moved = self.agents_move();
         self.now = self.now.after(Duration::from_secs(1));
         let epoch = self.feed.state.traffic_epoch();
@@ -80,12 +84,22 @@ impl World {
         moved
     }
 
-    /// Surge is kept for every service with equal replicas before and after (scale-in drains are extra on purpose).
-    fn check_limits(&self) {
+    /// I2 and I3 of the rollout design: what one plan does to a service keeps to its limits.
+    fn check_limits(&self, before: &State) {
         for service in self.feed.state.services() {
-            let wanted = self.feed.state.tasks_of(service.id).filter(|task| task.is_wanted());
-            let most = 2 * 20 + 1;
-            assert!(wanted.count() <= most, "{} has too many tasks", service.spec.name);
+            let Some(report) =
+                plan(before, &self.observed, self.now).report.services.remove(&service.id)
+            else {
+                continue;
+            };
+            let settings = &service.spec.update;
+            let limits = Limits::new(settings, &service.spec.template, report.desired);
+            let serving = |state| serving(state, &self.observed, service.id);
+            let least = report.desired.saturating_sub(limits.unavailable).min(serving(before));
+            assert!(serving(&self.feed.state) >= least, "I2: too few serve");
+            let live = |state: &State| state.tasks_of(service.id).filter(|t| t.is_live()).count();
+            let most = (report.desired + limits.surge) as usize;
+            assert!(live(&self.feed.state) <= most.max(live(before)), "I3: too many tasks");
         }
     }
 
@@ -108,19 +122,28 @@ impl World {
         self.apply(Command::ReportTasks { node: task.node, edges: vec![edge] });
     }
 
-    fn serving(&self, service: ServiceId) -> usize {
-        let tasks = self.feed.state.tasks_of(service);
-        tasks.filter(|task| task.serves() && self.observed.is_ready(task.id)).count()
+    fn serving(&self, service: ServiceId) -> u32 {
+        serving(&self.feed.state, &self.observed, service)
     }
 
     fn update(&mut self, service: ServiceId, image: &str) {
+        self.change(service, |spec| spec.template.image = Image::parse(image).unwrap());
+    }
+
+    fn change(&mut self, service: ServiceId, change: impl FnOnce(&mut ServiceSpec)) {
         let Some(found) = self.feed.state.service(service) else { return };
-        let mut spec = found.spec.clone();
-        spec.template.image = Image::parse(image).unwrap();
+        let mut spec = Box::new(found.spec.clone());
+        change(&mut spec);
         let by = Actor("test".to_owned());
         let (expect, cause) = (found.generation, String::new());
-        self.apply(Command::UpdateService { service, expect, spec: Box::new(spec), by, cause });
+        self.apply(Command::UpdateService { service, expect, spec, by, cause });
     }
+}
+
+fn serving(state: &State, observed: &Observed, service: ServiceId) -> u32 {
+    let up = |task: &Task| state.node(task.node).is_some_and(|node| node.up);
+    let ready = |task: &&Arc<Task>| task.serves() && observed.is_ready(task.id) && up(task);
+    u32::try_from(state.tasks_of(service).filter(ready).count()).unwrap()
 }
 
 fn next_edge(task: &Task) -> Option<TaskEdge> {
@@ -138,6 +161,7 @@ enum Op {
     Scale(u32),
     Update(u8),
     Restart,
+    Settings { surge: u32, unavailable: u32, parallelism: u32, stop_first: bool },
     Crash(usize),
     Down(usize),
     Up(usize),
@@ -151,6 +175,11 @@ fn op() -> impl Strategy<Value = Op> {
         (0u32..20).prop_map(Op::Scale),
         (0u8..5).prop_map(Op::Update),
         Just(Op::Restart),
+        (0u32..3, 0u32..3, 0u32..4, any::<bool>())
+            .prop_filter("both 0 is refused", |(surge, unavailable, ..)| surge + unavailable > 0)
+            .prop_map(|(surge, unavailable, parallelism, stop_first)| {
+                Op::Settings { surge, unavailable, parallelism, stop_first }
+            }),
         (0usize..50).prop_map(Op::Crash),
         (0usize..3).prop_map(Op::Down),
         (0usize..3).prop_map(Op::Up),
@@ -169,6 +198,14 @@ fn perform(world: &mut World, web: ServiceId, op: &Op) {
         }
         Op::Update(version) => world.update(web, &format!("web:v{version}")),
         Op::Restart => world.apply(Command::RestartService { service: web, by }),
+        Op::Settings { surge, unavailable, parallelism, stop_first } => {
+            world.change(web, |spec| {
+                spec.update.max_surge = Quantity::Count(surge);
+                spec.update.max_unavailable = Quantity::Count(unavailable);
+                spec.update.parallelism = parallelism;
+                spec.update.order = if stop_first { Order::StopFirst } else { Order::StartFirst };
+            });
+        }
         Op::Crash(nth) => {
             let live = world.feed.state.tasks_of(web).filter(|task| task.is_live());
             let tasks: Vec<_> = live.cloned().collect();
@@ -213,7 +250,7 @@ proptest! {
         let after = plan(&world.feed.state, &world.observed, world.now);
         prop_assert!(after.commands.is_empty());
         let report = &after.report.services[&web];
-        prop_assert_eq!(world.serving(web), report.desired as usize);
+        prop_assert_eq!(world.serving(web), report.desired);
         prop_assert!(report.waits.is_empty(), "{:?}", report.waits);
         let service = world.feed.state.service(web).unwrap();
         let mut live = world.feed.state.tasks_of(web).filter(|task| task.is_live());
@@ -232,7 +269,7 @@ proptest! {
             perform(&mut world, web, op);
         }
         let bytes = postcard::to_stdvec(&world.feed.state).unwrap();
-        let restored: crate::State = postcard::from_bytes(&bytes).unwrap();
+        let restored: State = postcard::from_bytes(&bytes).unwrap();
         prop_assert_eq!(&restored, &world.feed.state);
         let again = plan(&restored, &world.observed, world.now);
         prop_assert_eq!(plan(&world.feed.state, &world.observed, world.now), again);
