@@ -9,7 +9,8 @@ use crate::time::{ClusterTime, WallTime};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Events kept in the replicated state: a watcher that comes back within so many resumes without a gap.
+/// Events kept in the replicated state, and those of the newest entry however many they are: a watcher that comes back
+/// within so many resumes without a gap.
 pub const EVENTS_KEPT: usize = 2_000;
 
 /// One thing that happened.

@@ -22,6 +22,8 @@ pub struct Sources<'a> {
     pub observed: &'a Observed,
     /// What is waited for.
     pub report: &'a Report,
+    /// Cluster time now, which goes on between entries.
+    pub now: ClusterTime,
 }
 
 impl Sources<'_> {
@@ -109,7 +111,7 @@ impl Sources<'_> {
             restarts: heard.map_or(0, |heard| heard.restarts),
             detail: self.detail(task),
             exit_code: task.end.as_ref().and_then(|end| end.code),
-            phase_age_ms: millis(self.state.time().since(task.changed)),
+            phase_age_ms: millis(self.now.since(task.changed)),
             image: revision.map(|r| r.template.image.to_string()).unwrap_or_default(),
         }
     }
@@ -130,9 +132,8 @@ impl Sources<'_> {
     #[must_use]
     pub fn waits(&self, service: &Service) -> Vec<v1::Wait> {
         let Some(report) = self.report.services.get(&service.id) else { return Vec::new() };
-        let now = self.state.time();
         let mut waits: Vec<_> =
-            report.waits.iter().map(|wait| render_wait(service, wait, now)).collect();
+            report.waits.iter().map(|wait| render_wait(service, wait, self.now)).collect();
         if report.more > 0 {
             waits.push(v1::Wait {
                 subject: service.spec.name.to_string(),

@@ -45,6 +45,8 @@ struct Stored {
     nodes: OrdMap<NodeId, Arc<Node>>,
     tasks: OrdMap<TaskId, Arc<Task>>,
     events: Vector<Arc<Event>>,
+    /// The last entry whose events are no longer kept.
+    compacted: LogIndex,
 }
 
 impl From<Stored> for State {
@@ -147,6 +149,12 @@ impl State {
         self.stored.events.iter()
     }
 
+    /// The last entry whose events are no longer kept: who has seen all up to it, or later, has missed nothing.
+    #[must_use]
+    pub fn events_compacted(&self) -> LogIndex {
+        self.stored.compacted
+    }
+
     fn next_id(&mut self) -> u64 {
         self.stored.last_id += 1;
         self.stored.last_id
@@ -186,8 +194,21 @@ impl State {
         let event = Event { index: now.index, at: now.at, wall: now.wall, kind };
         self.stored.events.push_back(Arc::new(event));
         if self.stored.events.len() > crate::event::EVENTS_KEPT {
-            self.stored.events.pop_front();
+            self.compact_events(now.index);
         }
+    }
+
+    /// Drops all events of the oldest entry, unless that is the newest too: an entry's events are one change, and
+    /// whoever sees a part of it sees it all.
+    fn compact_events(&mut self, newest: LogIndex) {
+        let events = &mut self.stored.events;
+        let Some(oldest) = events.front().map(|event| event.index).filter(|i| *i < newest) else {
+            return;
+        };
+        while events.front().is_some_and(|event| event.index == oldest) {
+            events.pop_front();
+        }
+        self.stored.compacted = oldest;
     }
 }
 

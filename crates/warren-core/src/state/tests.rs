@@ -114,3 +114,29 @@ fn a_snapshot_restores_to_the_same_state() {
     assert_eq!(restored, feed.state);
     assert_eq!(restored.tasks_on(node).count(), 1);
 }
+
+#[test]
+fn events_are_kept_by_whole_entries() {
+    let mut feed = Feed::cluster();
+    let node = feed.node("a");
+    let mut up = false;
+    for _ in 0..crate::event::EVENTS_KEPT + 10 {
+        feed.apply(Command::SetNodeUp { node, up }).unwrap();
+        up = !up;
+    }
+    let oldest = feed.state.events().next().unwrap().index;
+    assert_eq!(feed.state.events().len(), crate::event::EVENTS_KEPT);
+    assert_eq!(feed.state.events_compacted(), LogIndex(oldest.0 - 1));
+
+    // One entry with more events than are kept pushes out all others and stays whole.
+    let index = LogIndex(feed.index + 1);
+    for _ in 0..crate::event::EVENTS_KEPT + 10 {
+        let command = Command::SetNodeUp { node, up };
+        let entry = Entry { index, at: feed.state.time(), wall: WallTime(0), command };
+        feed.state.apply(entry).unwrap();
+        up = !up;
+    }
+    assert_eq!(feed.state.events().len(), crate::event::EVENTS_KEPT + 10);
+    assert!(feed.state.events().all(|event| event.index == index));
+    assert_eq!(feed.state.events_compacted(), LogIndex(index.0 - 1));
+}
