@@ -4,8 +4,12 @@
 //! end of `make test` can count it.
 
 pub mod binary;
+pub mod cluster;
+pub mod dns;
+pub mod http;
 pub mod image;
 pub mod reference;
+pub mod sweep;
 pub mod tree;
 pub mod wait;
 

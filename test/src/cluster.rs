@@ -1,0 +1,341 @@
+//! A real node: a `warren up` of its own, with folder, ports and tasks that are gone when the test ends.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{binary, http, sweep, wait};
+
+/// A node of one starts in under a second; a loaded machine takes longer.
+const READY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Warren itself stops within 20 s or is cut off.
+const STOP_TIME_MAX: Duration = Duration::from_secs(30);
+/// The longest command a test waits for: one that pulls, starts and probes tasks.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// What runs the tasks of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// Supervised processes on loopback addresses.
+    Process,
+    /// Containers of the local engine.
+    Docker,
+}
+
+/// One node, running or not. Dropping it kills it and removes its tasks, its network and its folder.
+pub struct Node {
+    folder: TempDir,
+    runtime: Runtime,
+    pool: String,
+    arguments: Vec<String>,
+    child: Option<Child>,
+    cluster: Option<String>,
+}
+
+/// What a command gave.
+#[derive(Debug)]
+pub struct Said {
+    /// The exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output: the data.
+    pub out: String,
+    /// Standard error: the talk.
+    pub talk: String,
+}
+
+impl Node {
+    /// Makes a folder and starts a node in it that is a cluster of one, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not get ready in time; the end of its log is in the message.
+    pub async fn start(runtime: Runtime) -> anyhow::Result<Self> {
+        Self::start_with(runtime, &[]).await
+    }
+
+    /// As [`Self::start`], with further arguments of `warren up`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(runtime: Runtime, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut node = Self::stopped(runtime, arguments)?;
+        node.resume().await?;
+        Ok(node)
+    }
+
+    /// A folder for a node that has not been started yet.
+    ///
+    /// # Errors
+    /// Where no folder can be made.
+    pub fn stopped(runtime: Runtime, arguments: &[&str]) -> anyhow::Result<Self> {
+        Ok(Self {
+            folder: tempfile::Builder::new().prefix("warren-test-").tempdir()?,
+            runtime,
+            pool: own_pool(),
+            arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            child: None,
+            cluster: None,
+        })
+    }
+
+    /// Starts it, for the first time or after an end, and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn resume(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "it runs already");
+        // The file is of this run; an old one would name ports that nobody listens on any more.
+        let _ = std::fs::remove_file(self.run_file());
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let child = Command::new(binary::warren()?)
+            .arg("up")
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .args(["--http", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--pool", &self.pool])
+            .args(["--runtime", self.runtime.name()])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("warren starts")?;
+        self.child = Some(child);
+        self.wait_until_ready().await.with_context(|| self.log_end())?;
+        if self.cluster.is_none() {
+            let status = self.json(&["status"]).await?;
+            let id = status.pointer("/id").or_else(|| status.pointer("/cluster/id"));
+            let id = id.and_then(Value::as_str).context("the status names the cluster")?;
+            self.cluster = Some(id.to_owned());
+        }
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        wait::until("the node is ready", READY_TIME_MAX, async || {
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                // Waiting on would only hide why.
+                return Ok(Err(anyhow::anyhow!("warren up ended: {status}")));
+            }
+            let (status, text) = http::get(self.http_address()?, "/readyz").await?;
+            ensure!(status == 200, "/readyz says {status}: {text}");
+            Ok(Ok(()))
+        })
+        .await?
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A path in the folder for files of the test; gone with the node.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Where `/metrics` and `/readyz` are.
+    ///
+    /// # Errors
+    /// Where the node has not written its addresses.
+    pub fn http_address(&self) -> anyhow::Result<SocketAddr> {
+        self.address("http")
+    }
+
+    /// Where it answers DNS.
+    ///
+    /// # Errors
+    /// As [`Self::http_address`].
+    pub fn dns_address(&self) -> anyhow::Result<SocketAddr> {
+        self.address("dns")
+    }
+
+    /// What it wrote about its run, once its ports were open.
+    ///
+    /// # Errors
+    /// Where it has not yet.
+    pub fn run(&self) -> anyhow::Result<Value> {
+        let text = std::fs::read(self.run_file()).context("no run.json")?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    fn address(&self, key: &str) -> anyhow::Result<SocketAddr> {
+        let run = self.run()?;
+        let text = run.get(key).and_then(Value::as_str);
+        Ok(text.with_context(|| format!("run.json has no {key}: {run}"))?.parse()?)
+    }
+
+    /// Runs a command against this node and gives what it said, whatever its exit code.
+    ///
+    /// # Errors
+    /// Where it does not end in time.
+    pub async fn command(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+        self.command_with_input(arguments, "").await
+    }
+
+    /// As [`Self::command`], with text on its standard input.
+    ///
+    /// # Errors
+    /// As [`Self::command`].
+    pub async fn command_with_input(
+        &self,
+        arguments: &[&str],
+        input: &str,
+    ) -> anyhow::Result<Said> {
+        use tokio::io::AsyncWriteExt as _;
+        let mut child = tokio::process::Command::new(binary::warren()?)
+            .args(arguments)
+            .env("WARREN_DATA_DIR", self.data_dir())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that does not read its input closes it; that is its right.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        let output = tokio::time::timeout(COMMAND_TIME_MAX, child.wait_with_output())
+            .await
+            .with_context(|| format!("warren {} did not end", arguments.join(" ")))??;
+        Ok(Said {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            talk: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs a command that has to succeed, and gives its data.
+    ///
+    /// # Errors
+    /// Where it fails; with what it said.
+    pub async fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let said = self.command(arguments).await?;
+        if said.code == Some(0) {
+            return Ok(said.out);
+        }
+        bail!("warren {} failed: {said:#?}\n{}", arguments.join(" "), self.log_end())
+    }
+
+    /// As [`Self::ok`], with `--output json`, read.
+    ///
+    /// # Errors
+    /// As [`Self::ok`], or where the data is not JSON.
+    pub async fn json(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let text = self.ok(&[arguments, &["--output", "json"]].concat()).await?;
+        serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
+    }
+
+    /// Kills it as a crash would; its tasks run on.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn crash(&mut self) -> anyhow::Result<()> {
+        let mut child = self.child.take().context("it does not run")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop and waits for its end.
+    ///
+    /// # Errors
+    /// Where it does not run, or does not end in time.
+    pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let child = self.child.as_mut().context("it does not run")?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+        let status = wait::until("warren stops", STOP_TIME_MAX, async || {
+            child.try_wait()?.context("it still runs")
+        })
+        .await?;
+        self.child = None;
+        Ok(status)
+    }
+
+    /// The id of the cluster, as in the labels of its containers.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// The last lines of its log.
+    pub fn log_end(&self) -> String {
+        const LINES: usize = 40;
+        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let end = &lines[lines.len().saturating_sub(LINES)..];
+        format!("the end of its log:\n{}", end.join("\n"))
+    }
+
+    fn run_file(&self) -> PathBuf {
+        self.data_dir().join("run.json")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("warren.log")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "{}", self.log_end());
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        sweep::processes_below(self.folder.path());
+        if let (Runtime::Docker, Some(cluster)) = (self.runtime, &self.cluster) {
+            sweep::containers_of(cluster);
+        }
+    }
+}
+
+impl Runtime {
+    /// As the flag says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+        }
+    }
+
+    /// What a test calls a service's image under this runtime: the server's file, or an image of it.
+    ///
+    /// # Errors
+    /// Where the server cannot be built, or no engine answers.
+    pub async fn web_image(self, version: &str) -> anyhow::Result<String> {
+        match self {
+            Self::Process => path_text(binary::web()?),
+            Self::Docker => {
+                let docker = crate::image::docker().await.context("no Docker engine answers")?;
+                crate::image::web(&docker, version).await
+            }
+        }
+    }
+}
+
+fn path_text(path: &Path) -> anyhow::Result<String> {
+    Ok(path.to_str().context("the path is not UTF-8")?.to_owned())
+}
+
+/// A pool that no other test takes: tests run in processes of their own, and a process starts few nodes.
+fn own_pool() -> String {
+    static NODES: AtomicU32 = AtomicU32::new(0);
+    let number = std::process::id().wrapping_mul(8) + NODES.fetch_add(1, Ordering::Relaxed);
+    // 16,384 pools of two /24 in 10.128.0.0/9.
+    let [_, _, high, low] = (number % (1 << 14) * 2).to_be_bytes();
+    format!("10.{}.{low}.0/23", 128 + u32::from(high))
+}

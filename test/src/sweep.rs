@@ -1,0 +1,72 @@
+//! Removes what a test's node may have left: the processes and containers that outlive it by design.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::image;
+
+/// A killed process is gone in milliseconds, unless the kernel is writing its memory out.
+const GONE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Kills every process whose program lies below a folder, and waits until they are gone. The process runtime copies
+/// the programs of its tasks into the data directory, so these are the tasks of the node that had it.
+pub fn processes_below(folder: &Path) {
+    let start = Instant::now();
+    loop {
+        let found = running_below(folder);
+        if found.is_empty() || start.elapsed() > GONE_TIME_MAX {
+            return;
+        }
+        for pid in found {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn running_below(folder: &Path) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            let program = std::fs::read_link(entry.path().join("exe"));
+            program.is_ok_and(|program| program.starts_with(folder))
+        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
+        .collect()
+}
+
+/// Removes the containers and networks labelled with a cluster's id. It is called while a value is dropped, maybe
+/// inside a runtime, so it works on a thread and a runtime of its own.
+pub fn containers_of(cluster: &str) {
+    let label = format!("warren.cluster={cluster}");
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime {
+            let _ = runtime.block_on(remove_labelled(&label));
+        }
+    });
+    let _ = thread.join();
+}
+
+async fn remove_labelled(label: &str) -> anyhow::Result<()> {
+    let Some(docker) = image::docker().await else { return Ok(()) };
+    let filters = HashMap::from([("label", vec![label])]);
+    let all = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    for container in docker.list_containers(Some(all)).await? {
+        let force = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let id = container.id.unwrap_or_default();
+        let _ = docker.remove_container(&id, Some(force)).await;
+    }
+    let all = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    for network in docker.list_networks(Some(all)).await? {
+        let _ = docker.remove_network(&network.id.unwrap_or_default()).await;
+    }
+    Ok(())
+}
