@@ -3,6 +3,7 @@
 //! `cargo run -p warren-test --bin reference` writes them; a tidy test compares them.
 
 mod api;
+pub mod metrics;
 pub mod requirements;
 
 /// One generated page.
@@ -18,5 +19,5 @@ pub struct Page {
 /// # Errors
 /// Where a source of a page cannot be read or does not make sense; the message names it.
 pub fn pages() -> anyhow::Result<Vec<Page>> {
-    Ok(vec![api::page()?, requirements::page()?])
+    Ok(vec![api::page()?, metrics::page(), requirements::page()?])
 }
