@@ -57,6 +57,27 @@ impl StoreDir {
         }
     }
 
+    /// Makes an empty log with `make` and then gives it its name, so that a log of that name was once complete. What
+    /// an interrupted first start has left is thrown away: nothing was acknowledged from it.
+    ///
+    /// # Errors
+    /// What the system or the engine said.
+    pub(crate) fn make_log(
+        &self,
+        kind: &StoreKind,
+        make: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let new = self.root.join("log.new");
+        if new.is_dir() {
+            fs::remove_dir_all(&new)?;
+        } else if new.exists() {
+            fs::remove_file(&new)?;
+        }
+        make(&new)?;
+        fs::rename(&new, self.log(kind))?;
+        sync_dir(&self.root)
+    }
+
     /// Where the mark lies.
     pub(crate) fn mark(&self) -> PathBuf {
         self.root.join("mark")

@@ -52,7 +52,7 @@ struct Shared {
 impl LogStore {
     /// Checks everything that is stored, and refuses what does not hold together. Blocks.
     ///
-    /// `path` is the file to name in errors. `dir` is given back when the engine is closed, and `open` is dropped when the last user of the store is gone.
+    /// `applied` is where the newest snapshot ends. `path` is the file to name in errors. `dir` is given back when the engine is closed, and `open` is dropped when the last user of the store is gone.
     ///
     /// # Errors
     /// The engine fails, a record is damaged or missing, or less is there than was acknowledged.
@@ -60,6 +60,7 @@ impl LogStore {
         db: Arc<dyn LogDb>,
         path: PathBuf,
         mark: Option<(MarkFile, Mark)>,
+        applied: Option<LogId>,
         faults: FaultCell,
         dir: Option<StoreDir>,
         open: mpsc::Sender<Infallible>,
@@ -71,7 +72,8 @@ impl LogStore {
         let written_bytes = AtomicU64::new(0);
         let mark = Mutex::new((witness, file));
         let shared = Shared { path, faults, mark, written_bytes, db, _dir: dir, _open: open };
-        let found = shared.check(&witness)?;
+        let found = shared.check(&witness, applied)?;
+        shared.db.verify().map_err(|error| shared.unreadable(error))?;
         shared.set_mark(false, |mark| *mark = found)?;
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -177,7 +179,7 @@ impl Shared {
     }
 
     /// Reads everything once: each record is whole, none is missing, and nothing that was acknowledged is gone.
-    fn check(&self, witness: &Mark) -> Result<Mark, StorageFault> {
+    fn check(&self, witness: &Mark, applied: Option<LogId>) -> Result<Mark, StorageFault> {
         let damaged = |what: String| Err(StorageFault::damaged(&self.path, what));
         let purged: Option<LogId> = self.value(Key::Purged)?;
         let vote: Option<Vote> = self.value(Key::Vote)?;
@@ -203,7 +205,7 @@ impl Shared {
                 "the log ends at entry {found}, but entry {known} was acknowledged"
             ));
         }
-        if vote < witness.vote || (vote.is_none() && last.is_some()) {
+        if vote < witness.vote || (vote.is_none() && last.max(applied).is_some()) {
             return damaged("the last vote of this node is missing".to_owned());
         }
         let committed = witness.committed.filter(|committed| Some(*committed) <= last);

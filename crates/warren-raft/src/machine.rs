@@ -64,6 +64,11 @@ impl Machine {
         Ok((Self { now: point, publish, shelf: Shelf { snapshots, faults } }, state))
     }
 
+    /// Up to where the snapshot reached that this was opened from.
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.now.applied
+    }
+
     fn apply_batch(&mut self, id: &LogId, batch: Batch) -> Outcomes {
         // Readers hold the old state; a clone of it shares nearly everything.
         let state = Arc::make_mut(&mut self.now.state);

@@ -15,6 +15,7 @@ use crate::runner::Runner;
 use crate::snapshot::SnapshotStore;
 use crate::types::Core;
 use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,8 +34,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
 const APPEND_ENTRIES_MAX: u64 = 256;
 
 /// What a data directory holds, opened and checked.
-struct Opened {
-    log: LogStore,
+pub(crate) struct Opened {
+    pub(crate) log: LogStore,
     machine: Machine,
     state: watch::Receiver<Arc<State>>,
     path: PathBuf,
@@ -117,11 +118,12 @@ fn open_memory(disk: &MemoryDisk, faults: FaultCell) -> Result<Opened, StartErro
     let path = PathBuf::from("memory");
     let snapshots = SnapshotStore::Memory(disk.clone());
     let (machine, state) = Machine::open(snapshots, faults.clone())?;
-    let log = LogStore::open(Arc::new(disk.clone()), path.clone(), None, faults, None, alive)?;
+    let (db, applied) = (Arc::new(disk.clone()), machine.applied());
+    let log = LogStore::open(db, path.clone(), None, applied, faults, None, alive)?;
     Ok(Opened { log, machine, state, path, released })
 }
 
-fn open_dir(
+pub(crate) fn open_dir(
     data_dir: &Path,
     node: NodeId,
     kind: &StoreKind,
@@ -130,16 +132,24 @@ fn open_dir(
     let dir = StoreDir::claim(data_dir, node, kind)?;
     let path = dir.log(kind);
     let unusable = |error| StorageFault::from_io("open", &path, error);
-    let db: Arc<dyn LogDb> = match kind {
-        StoreKind::Redb => Arc::new(RedbLog::open(&path).map_err(unusable)?),
-        StoreKind::Sled => Arc::new(SledLog::open(&path).map_err(unusable)?),
-        StoreKind::Memory(disk) => Arc::new(disk.clone()),
-    };
+    if !path.exists() {
+        dir.make_log(kind, |new| open_engine(kind, new).map(drop)).map_err(unusable)?;
+    }
+    let db = open_engine(kind, &path).map_err(unusable)?;
     let mark_path = dir.mark();
     let mark = MarkFile::open(&mark_path)
         .map_err(|error| StorageFault::from_io("open", &mark_path, error))?;
     let (machine, state) = Machine::open(SnapshotStore::Dir(dir.snapshots()), faults.clone())?;
     let (alive, released) = mpsc::channel(1);
-    let log = LogStore::open(db, path.clone(), Some(mark), faults, Some(dir), alive)?;
+    let applied = machine.applied();
+    let log = LogStore::open(db, path.clone(), Some(mark), applied, faults, Some(dir), alive)?;
     Ok(Opened { log, machine, state, path, released })
+}
+
+fn open_engine(kind: &StoreKind, path: &Path) -> io::Result<Arc<dyn LogDb>> {
+    Ok(match kind {
+        StoreKind::Redb => Arc::new(RedbLog::open(path)?),
+        StoreKind::Sled => Arc::new(SledLog::open(path)?),
+        StoreKind::Memory(disk) => Arc::new(disk.clone()),
+    })
 }

@@ -19,6 +19,7 @@ struct Inner {
     values: BTreeMap<Key, Vec<u8>>,
     snapshot: Option<Vec<u8>>,
     full: bool,
+    broken: bool,
 }
 
 impl MemoryDisk {
@@ -33,13 +34,18 @@ impl MemoryDisk {
         self.lock().full = full;
     }
 
+    /// From now on fails every write, as a disk does that is coming to its end; or works again.
+    pub fn set_broken(&self, broken: bool) {
+        self.lock().broken = broken;
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.lock().full
     }
 
     pub(crate) fn save_snapshot(&self, bytes: Vec<u8>) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.check_space()?;
+        inner.check_writable()?;
         inner.snapshot = Some(bytes);
         Ok(())
     }
@@ -55,7 +61,10 @@ impl MemoryDisk {
 }
 
 impl Inner {
-    fn check_space(&self) -> io::Result<()> {
+    fn check_writable(&self) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("the simulated disk is broken"));
+        }
         if self.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
@@ -63,7 +72,7 @@ impl Inner {
 impl LogDb for MemoryDisk {
     fn commit(&self, ops: Vec<Op>) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.check_space()?;
+        inner.check_writable()?;
         for op in ops {
             match op {
                 Op::Put(index, record) => drop(inner.log.insert(index, record)),

@@ -76,6 +76,14 @@ pub trait LogDb: Send + Sync + 'static {
     /// See the trait.
     fn value(&self, key: Key) -> io::Result<Option<Vec<u8>>>;
 
+    /// Looks for damage in what reading all records and values does not touch. Called once, after that, at start.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn verify(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether calls can take long, so that they must not run on an async worker thread.
     fn blocks(&self) -> bool {
         true

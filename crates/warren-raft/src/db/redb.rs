@@ -7,6 +7,7 @@ use redb::{
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log");
 const VALUES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("values");
@@ -16,11 +17,12 @@ const CACHE_BYTES: usize = 8 << 20;
 
 /// A redb file.
 pub(crate) struct RedbLog {
-    db: Database,
+    /// Written to only to check the whole file, which redb wants for itself.
+    db: RwLock<Database>,
 }
 
 impl RedbLog {
-    /// Opens or makes the file, and checks every page of it against its checksum.
+    /// Opens or makes the file.
     ///
     /// A commit that a crash has cut short was never acknowledged; redb goes back to the one before.
     ///
@@ -28,23 +30,25 @@ impl RedbLog {
     /// As [`LogDb`] says.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         contain(|| {
-            let mut db =
-                Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(error)?;
-            // False means that bookkeeping was rebuilt; what was lost by it, if anything, the mark tells.
-            db.check_integrity().map_err(error)?;
+            let db = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(error)?;
             let tx = db.begin_write().map_err(error)?;
             tx.open_table(LOG).map_err(error)?;
             tx.open_table(VALUES).map_err(error)?;
             tx.commit().map_err(error)?;
-            Ok(Self { db })
+            Ok(Self { db: RwLock::new(db) })
         })
+    }
+
+    fn db(&self) -> RwLockReadGuard<'_, Database> {
+        // redb keeps itself consistent, also when a caller of it panics.
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LogDb for RedbLog {
     fn commit(&self, ops: Vec<Op>) -> io::Result<()> {
         contain(|| {
-            let mut tx = self.db.begin_write().map_err(error)?;
+            let mut tx = self.db().begin_write().map_err(error)?;
             tx.set_durability(Durability::Immediate).map_err(error)?;
             {
                 let mut log = tx.open_table(LOG).map_err(error)?;
@@ -57,9 +61,18 @@ impl LogDb for RedbLog {
         })
     }
 
+    /// Every page against its checksum, and which pages are free against which are used.
+    fn verify(&self) -> io::Result<()> {
+        contain(|| {
+            let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+            // False means that bookkeeping was wrong and has been made anew; no record is involved.
+            db.check_integrity().map(drop).map_err(error)
+        })
+    }
+
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
         contain(|| {
-            let tx = self.db.begin_read().map_err(error)?;
+            let tx = self.db().begin_read().map_err(error)?;
             let log = tx.open_table(LOG).map_err(error)?;
             let mut records = Vec::new();
             let mut bytes = 0;
@@ -77,7 +90,7 @@ impl LogDb for RedbLog {
 
     fn last(&self) -> io::Result<Option<(u64, Vec<u8>)>> {
         contain(|| {
-            let tx = self.db.begin_read().map_err(error)?;
+            let tx = self.db().begin_read().map_err(error)?;
             let log = tx.open_table(LOG).map_err(error)?;
             let last = log.last().map_err(error)?;
             Ok(last.map(|(index, record)| (index.value(), record.value().to_vec())))
@@ -86,7 +99,7 @@ impl LogDb for RedbLog {
 
     fn value(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
         contain(|| {
-            let tx = self.db.begin_read().map_err(error)?;
+            let tx = self.db().begin_read().map_err(error)?;
             let values = tx.open_table(VALUES).map_err(error)?;
             let value = values.get(key.name()).map_err(error)?;
             Ok(value.map(|value| value.value().to_vec()))

@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::path::Path;
 
 /// sled moves pages over a quarter of a segment to files of their own, which it writes without any sync. A leaf holds
-/// up to 16 values before it splits, and some more that are not folded in yet: 32 parts of 64 KiB fit.
-const SEGMENT_BYTES: usize = 8 << 20;
-const PART_BYTES: usize = 64 << 10;
+/// up to 16 values before it splits, and some more that are not folded in yet: 32 parts of 16 KiB fit.
+const SEGMENT_BYTES: usize = 2 << 20;
+const PART_BYTES: usize = 16 << 10;
 
 /// Page cache. The live log is a few MiB; more would only be memory that the manager does not have.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -134,7 +134,7 @@ fn log_key(index: u64) -> [u8; 9] {
 }
 
 fn part_key(index: u64, part: usize) -> io::Result<[u8; 11]> {
-    let part = u16::try_from(part).map_err(|_| io::Error::other("a log record over 4 GiB"))?;
+    let part = u16::try_from(part).map_err(|_| io::Error::other("a log record over 1 GiB"))?;
     let mut key = [LOG; 11];
     key[1..9].copy_from_slice(&index.to_be_bytes());
     key[9..].copy_from_slice(&part.to_be_bytes());

@@ -17,8 +17,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // Up to and over the 64 KiB of a part in sled.
-    let bytes = prop_oneof![0_usize..300, Just(65_536), 65_000_usize..200_000];
+    // Up to and over the 16 KiB of a part in sled.
+    let bytes = prop_oneof![0_usize..300, Just(16_384), 16_000_usize..100_000];
     let step = prop_oneof![
         6 => (1_u8..6, bytes).prop_map(|(count, bytes)| Step::Append { count, bytes }),
         1 => (1_u8..4).prop_map(|count| Step::Truncate { count }),

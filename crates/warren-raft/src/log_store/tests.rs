@@ -29,7 +29,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Engine {
         let mark = MarkFile::open(&dir.path().join("mark")).unwrap();
         let (open, _) = mpsc::channel(1);
         let faults = FaultCell::default();
-        let log = LogStore::open(db, path, Some(mark), faults.clone(), None, open).unwrap();
+        let log = LogStore::open(db, path, Some(mark), None, faults.clone(), None, open).unwrap();
         let snapshots = snapshots.unwrap_or_else(|| SnapshotStore::Dir(dir.path().to_owned()));
         let (machine, _) = Machine::open(snapshots, faults).unwrap();
         Ok((dir, log, machine))

@@ -1,10 +1,15 @@
 //! Managers as their users see them: what was acknowledged is there, whatever happens to the process or the leader.
 
 use super::support::{Manager, PATIENCE, found, join, label, options, set_label, three};
-use crate::{Leadership, LocalNetwork, MemoryDisk, ProposeError, SnapshotPolicy, StoreKind, start};
+use crate::{
+    Leadership, LocalNetwork, MemoryDisk, ProposeError, SnapshotPolicy, StorageFault, StoreKind,
+    start,
+};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use warren_core::State;
 use warren_core::command::{Applied, Command, Rejection};
 use warren_core::id::{LogIndex, NodeId};
 
@@ -100,15 +105,15 @@ async fn more_than_the_queue_holds_is_told_to_come_back() {
         callers
             .spawn(async move { raft.propose(vec![set_label("a", &"x".repeat(1 << 19))]).await });
     }
-    let first = callers.join_next().await.unwrap().unwrap();
-    assert!(matches!(first, Err(ProposeError::Overloaded)), "{first:?}");
-    drop(runner);
-    let mut outcomes = Vec::new();
-    while let Some(done) = callers.join_next().await {
-        outcomes.push(done.unwrap().unwrap_err().outcome());
+    // 31 of a little more than half a MiB each fit into 16 MiB.
+    for _ in 31..64 {
+        let refused = timeout(PATIENCE, callers.join_next()).await.unwrap().unwrap().unwrap();
+        assert!(matches!(refused, Err(ProposeError::Overloaded)), "{refused:?}");
     }
-    let stopped = outcomes.iter().filter(|outcome| **outcome == "stopped").count();
-    assert!((28..=32).contains(&stopped), "16 MiB of half a MiB each waited: {outcomes:?}");
+    drop(runner);
+    while let Some(stopped) = callers.join_next().await {
+        assert!(matches!(stopped.unwrap(), Err(ProposeError::Stopped)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,9 +238,11 @@ async fn a_leader_cut_off_stops_leading_and_acknowledges_nothing() {
         .await;
     let answer = timeout(PATIENCE, lost.join_next()).await.unwrap().unwrap().unwrap();
     assert!(answer.is_err(), "written by nobody, so acknowledged to nobody: {answer:?}");
+    for manager in &managers {
+        let new = |state: &Arc<State>| label(state, "who").as_deref() == Some("new");
+        manager.until("has the write that was acknowledged", new).await;
+    }
     for manager in managers {
-        manager.raft.barrier().await.ok();
-        assert_eq!(label(&manager.raft.state().borrow(), "who").as_deref(), Some("new"));
         manager.stop().await.unwrap();
     }
 }
@@ -275,4 +282,49 @@ async fn a_new_manager_gets_the_snapshot_where_the_log_is_cut() {
     second.until("has it after a restart too", |state| **state == *wanted).await;
     second.stop().await.unwrap();
     first.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_new_writes_and_the_manager_goes_on() {
+    let disk = MemoryDisk::new();
+    let dir = tempfile::tempdir().unwrap();
+    let manager = Manager::alone(options(dir.path(), StoreKind::Memory(disk.clone()))).await;
+    manager.raft.propose(found()).await.unwrap();
+    disk.set_full(true);
+    let error = manager.raft.propose(vec![set_label("a", "lost")]).await.unwrap_err();
+    assert!(matches!(error, ProposeError::Storage(StorageFault::DiskFull { .. })), "{error:?}");
+    assert!(error.to_string().contains("nothing acknowledged is lost; make space"), "{error}");
+    manager.raft.barrier().await.expect("reads go on");
+    disk.set_full(false);
+    manager.raft.propose(vec![set_label("b", "kept")]).await.unwrap();
+    let state = manager.raft.state().borrow().clone();
+    assert_eq!((label(&state, "a"), label(&state, "b")), (None, Some("kept".to_owned())));
+    manager.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_disk_stops_the_manager_with_the_reason() {
+    let disk = MemoryDisk::new();
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path(), StoreKind::Memory(disk.clone()));
+    let manager = Manager::alone(options.clone()).await;
+    manager.raft.propose(found()).await.unwrap();
+    disk.set_broken(true);
+    let error = manager.raft.propose(vec![set_label("a", "lost")]).await.unwrap_err();
+    assert!(matches!(error, ProposeError::Storage(StorageFault::Io { .. })), "{error:?}");
+    let raft = manager.raft.clone();
+    let fault = manager.ended().await.unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "cannot write to memory: check the disk and its permissions, then start again"
+    );
+    assert_eq!(*raft.leadership().borrow(), Leadership::None);
+    assert_eq!(raft.status().fault, Some(fault.to_string()));
+    let error = raft.propose(vec![Command::Checkpoint]).await.unwrap_err();
+    assert!(matches!(error, ProposeError::Storage(StorageFault::Io { .. })), "{error:?}");
+
+    disk.set_broken(false);
+    let manager = Manager::alone(options).await;
+    manager.until("has what was acknowledged", |state| state.nodes().len() == 1).await;
+    manager.stop().await.unwrap();
 }

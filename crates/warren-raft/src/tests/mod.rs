@@ -1,4 +1,5 @@
 //! Managers as their users see them, and data directories that somebody has damaged.
 
 mod cluster;
+mod damage;
 pub(crate) mod support;
