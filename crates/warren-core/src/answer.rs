@@ -208,11 +208,12 @@ impl Index {
         &self.zone
     }
 
-    /// What `SERVICE` or `QUALIFIER.SERVICE` leads to, labels in lower case; `None` where it is no
-    /// such name (a task's own name is not one of these).
+    /// What `SERVICE` or `QUALIFIER.SERVICE` leads to and for how long, labels in lower case; `None`
+    /// where it is no such name (a task's own name is not one of these).
     #[must_use]
-    pub fn pool(&self, service: &[u8], qualifier: Option<&[u8]>) -> Option<&Pool> {
-        self.names(service)?.pool(qualifier)
+    pub fn pool(&self, service: &[u8], qualifier: Option<&[u8]>) -> Option<(&Pool, Duration)> {
+        let names = self.names(service)?;
+        names.pool(qualifier).map(|pool| (pool, names.traffic.ttl()))
     }
 
     /// Answers one question. The same question, index and draw have the same answer.

@@ -197,7 +197,7 @@ fn shares(weight: u16, stable: u64, canary: u64) -> (f64, f64) {
     let canaries = (stable + 1..=stable + canary).map(|task| endpoint(task, 2, true));
     let traffic = service(&[(1, 1000 - weight), (2, weight)], endpoints.chain(canaries).collect());
     let index = Index::new(&view([("web", traffic)]), &BTreeSet::new(), None);
-    let pool = index.pool(b"web", None).unwrap();
+    let (pool, _) = index.pool(b"web", None).unwrap();
     let (mut first, mut any) = (0_u32, 0.0);
     for draw in 0..DRAWS {
         let drawn = pool.draw(u64::from(draw));
@@ -238,7 +238,7 @@ fn without_a_split_every_task_is_drawn_alike() {
     const DRAWS: u32 = 50_000;
     let tasks = (1..=20).map(|task| endpoint(task, 1 + u32::from(task > 15), true));
     let index = Index::new(&view([("web", service(&[], tasks.collect()))]), &BTreeSet::new(), None);
-    let pool = index.pool(b"web", None).unwrap();
+    let (pool, _) = index.pool(b"web", None).unwrap();
     let mut counts = [[0_u32; 21]; ANSWER_SIZE_MAX];
     for draw in 0..u64::from(DRAWS) {
         for (place, target) in pool.draw(draw).iter().enumerate() {

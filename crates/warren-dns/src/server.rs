@@ -1,0 +1,183 @@
+//! The server: its sockets and the loops that serve them.
+
+use crate::error::BindError;
+use crate::forward::Forwarder;
+use crate::options::Options;
+use crate::publish::{Published, Publisher, Readiness, Views};
+use crate::tcp;
+use crate::udp::Worker;
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use warren_core::id::TaskId;
+use warren_core::traffic::TrafficView;
+
+/// How many queries may be on the slow path at a time, over all sockets. One takes some tens of
+/// microseconds unless it waits for an upstream; above this number clients do better to ask again.
+const SLOW_MAX: usize = 256;
+/// How many TCP connections may wait to be accepted.
+const BACKLOG: i32 = 128;
+/// How often to try for a port that is free for both UDP and TCP, where any port will do.
+const FREE_PORT_TRIES: usize = 16;
+/// The receive buffer to ask for: a burst of some thousand queries while both cores are busy. The
+/// kernel gives less where `net.core.rmem_max` is lower.
+const RECEIVE_BYTES: usize = 1 << 20;
+
+/// Answers DNS questions about the cluster, from a view that it is kept up to date with.
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    publisher: Publisher,
+    acked: watch::Receiver<u64>,
+}
+
+/// What all sockets share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) published: ArcSwap<Published>,
+    pub(crate) forwarder: Option<Forwarder>,
+    pub(crate) slow: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Options,
+        view: &TrafficView,
+        readiness: &BTreeMap<TaskId, bool>,
+        forwarder: Option<Forwarder>,
+    ) -> Self {
+        let published = ArcSwap::from_pointee(Published::new(view, readiness, None));
+        Self { options, published, forwarder, slow: Arc::new(Semaphore::new(SLOW_MAX)) }
+    }
+}
+
+struct Listener {
+    address: SocketAddr,
+    tcp: TcpListener,
+    udp: Vec<UdpSocket>,
+}
+
+impl Server {
+    /// Takes the addresses. Nothing is answered before [`Server::run`].
+    ///
+    /// # Errors
+    /// The first address that cannot be listened on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn bind(options: Options, views: Views, readiness: Readiness) -> Result<Self, BindError> {
+        let mut listeners = Vec::with_capacity(options.listen.len());
+        for address in &options.listen {
+            listeners.push(Listener::bind(*address, options.workers.get())?);
+        }
+        let ours: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+        let (others, selves): (Vec<_>, Vec<_>) =
+            options.upstreams.iter().partition(|upstream| !leads_to(**upstream, &ours));
+        if !selves.is_empty() {
+            tracing::warn!(upstreams = ?selves, "upstreams that are this server are not asked");
+        }
+        let forwarder = Forwarder::new(&others);
+        let shared = Shared::new(options, &views.borrow(), &readiness.borrow(), forwarder);
+        let shared = Arc::new(shared);
+        let (acked, watching) = watch::channel(0);
+        let publisher = Publisher { views, readiness, shared: shared.clone(), acked };
+        Ok(Self { shared, listeners, publisher, acked: watching })
+    }
+
+    /// The addresses that are listened on, in the order of the options, with their ports.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address).collect()
+    }
+
+    /// The newest traffic epoch that is answered from; 0 before the server runs.
+    #[must_use]
+    pub fn acked(&self) -> watch::Receiver<u64> {
+        self.acked.clone()
+    }
+
+    /// Answers until `shutdown`, then closes the sockets. Queries on the slow path are dropped.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut loops = JoinSet::new();
+        loops.spawn(self.publisher.run(shutdown.clone()));
+        for listener in self.listeners {
+            loops.spawn(tcp::run(self.shared.clone(), listener.tcp, shutdown.clone()));
+            for socket in listener.udp {
+                let worker = Worker::new(self.shared.clone(), socket);
+                loops.spawn(worker.run(shutdown.clone()));
+            }
+        }
+        while let Some(ended) = loops.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a dns loop ended, its socket is no longer answered");
+            }
+        }
+    }
+}
+
+impl Listener {
+    fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
+        let mut tries = if address.port() == 0 { FREE_PORT_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match Self::bind_once(address, workers) {
+                Err(error) if tries > 0 && error.source.kind() == io::ErrorKind::AddrInUse => {}
+                bound => return bound,
+            }
+        }
+    }
+
+    /// TCP comes first: its port is not shared, so that a second server on this address is refused.
+    fn bind_once(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
+        let refuse = |transport| move |source| BindError { address, transport, source };
+        let tcp = tcp_listener(address).map_err(refuse("tcp"))?;
+        let address = tcp.local_addr().map_err(refuse("tcp"))?;
+        let udp: io::Result<Vec<_>> = (0..workers).map(|_| udp_socket(address)).collect();
+        Ok(Self { address, tcp, udp: udp.map_err(refuse("udp"))? })
+    }
+}
+
+fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    // A restart must not wait for connections that its predecessor closed.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    socket.set_reuse_port(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// A socket that may be bound to an address before the machine has it.
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    } else {
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// Whether a question sent to `upstream` would come back to one of our addresses.
+fn leads_to(upstream: SocketAddr, ours: &[SocketAddr]) -> bool {
+    ours.iter().any(|address| {
+        let everywhere = address.ip().is_unspecified() && upstream.ip().is_loopback();
+        address.port() == upstream.port() && (address.ip() == upstream.ip() || everywhere)
+    })
+}
