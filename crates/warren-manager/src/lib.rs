@@ -1,1 +1,30 @@
-//! warren-manager.
+//! The manager: hears what nodes say, plans with core, proposes to Raft, tells nodes what to run and where traffic goes,
+//! and serves the API.
+//!
+//! [`Manager::new`] takes a Raft handle and gives a [`Manager`], the one role to run, and a [`ManagerHandle`], through
+//! which everything else looks at it. While this node leads, two loops run under [`leader`]: the *hub*, which owns the
+//! sessions of agents and all that was heard from them, and the *reconciler*, which plans and proposes. Neither exists
+//! on a follower.
+//!
+//! # What manager must not know
+//! Docker, DNS packets, files, the command line. It decides nothing that core can decide: core's functions choose, the
+//! loops here hear, propose and send.
+
+mod dispatcher;
+mod health;
+mod hub;
+mod leader;
+pub mod metrics;
+mod observer;
+mod options;
+mod reconciler;
+mod relay;
+mod reports;
+mod sessions;
+mod traffic;
+
+pub use health::Health;
+pub use leader::{Manager, ManagerHandle, Published};
+pub use options::Options;
+pub use relay::{Relay, RelayError, RelayInput, RelayReplies};
+pub use sessions::Sessions;

@@ -1,0 +1,27 @@
+//! What a manager is told when it starts.
+
+use std::time::Duration;
+use warren_core::lease::{LEASES, Leases};
+
+/// What a manager is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long nodes may be silent.
+    pub leases: Leases,
+    /// The longest that a plan waits for something to happen before it looks again by itself. More than 0.
+    pub slow: Duration,
+    /// A new leader tells nobody where traffic goes before every node that is up has said how its tasks do, or this
+    /// time has passed: until then nodes answer from what they last heard.
+    pub warm_up: Duration,
+}
+
+impl Options {
+    /// What a cluster runs with.
+    pub const DEFAULT: Self = Self {
+        leases: LEASES,
+        // Only a guard against a lost wake-up: a plan of a cluster at rest costs some milliseconds.
+        slow: Duration::from_secs(10),
+        // A node that is silent for longer is down, and its tasks get no traffic in any case.
+        warm_up: Duration::from_secs(10),
+    };
+}

@@ -1,0 +1,269 @@
+//! The reconciler: looks at what is agreed and what was heard, has core plan, and proposes what core says. It remembers
+//! nothing that matters: a new one comes to the same plan.
+//!
+//! It wakes when the state or what was heard changes, when the plan or a lease asked for it, and by itself after
+//! [`Options::slow`]; it ignores why. While a plan waits on time it commits a checkpoint of cluster time every
+//! [`CHECKPOINT`], so that a new leader goes on from there; when nothing does, it writes nothing.
+
+use crate::leader::Published;
+use crate::metrics;
+use crate::options::Options;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use warren_core::State;
+use warren_core::command::Command;
+use warren_core::lease::{self, Leases, Verdict};
+use warren_core::observed::Observed;
+use warren_core::plan::{Plan, plan};
+use warren_core::task::Phase;
+use warren_core::time::ClusterTime;
+use warren_raft::{ProposeError, Raft};
+
+/// The longest that cluster time goes unrecorded while something waits on it: what a failover may add to a wait.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+/// The least time between two rounds: changes that come together are planned together.
+const GAP: Duration = Duration::from_millis(10);
+/// The first and the longest wait after a round whose commands were all refused: the next one sees the reason.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Commands proposed at once. One carries up to 1,000 placements; the log takes 1 MiB in an entry.
+const COMMANDS_AT_ONCE: usize = 64;
+
+/// See the module's documentation.
+pub(crate) struct Reconciler {
+    pub(crate) raft: Raft,
+    pub(crate) options: Options,
+    pub(crate) term: u64,
+    pub(crate) states: watch::Receiver<Arc<State>>,
+    pub(crate) observed: watch::Receiver<Observed>,
+    pub(crate) published: watch::Sender<Option<Arc<Published>>>,
+    /// Since when a round has been under way; absent between rounds. For the watchdog.
+    pub(crate) busy: watch::Sender<Option<Instant>>,
+    pub(crate) schedule: Schedule,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Schedule {
+    /// Not before this moment.
+    not_before: Option<Instant>,
+    /// When the plan asked for it.
+    plan_at: Option<ClusterTime>,
+    /// When a lease may end.
+    lease_at: Option<ClusterTime>,
+    /// Rounds in a row that came to nothing.
+    failed: u32,
+}
+
+/// What one round came to.
+struct Round {
+    state: Arc<State>,
+    observed: Observed,
+    now: ClusterTime,
+    verdict: Verdict,
+    plan: Plan,
+}
+
+/// How the proposals of a round went.
+#[derive(Clone, Copy, Default)]
+struct Outcome {
+    applied: usize,
+    rejected: usize,
+    failed: bool,
+}
+
+impl Reconciler {
+    /// Runs until `stop`.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            self.busy.send_replace(Some(Instant::now()));
+            let round = self.look().await;
+            if let Some(round) = round {
+                self.publish(&round);
+                let commands = commands(&round, self.schedule.failed);
+                let outcome = self.perform(commands).await;
+                self.schedule = schedule(&round, outcome, self.schedule);
+            }
+            self.busy.send_replace(None);
+            if !self.next(&stop).await {
+                break;
+            }
+        }
+    }
+
+    /// Waits for a reason to look again. Returns whether there is to be another round.
+    async fn next(&mut self, stop: &CancellationToken) -> bool {
+        let deadline = self.deadline();
+        let not_before = self.schedule.not_before.unwrap_or_else(Instant::now);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return false,
+            () = sleep_until(not_before) => {}
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => false,
+            changed = self.states.changed() => changed.is_ok(),
+            changed = self.observed.changed() => changed.is_ok(),
+            () = sleep_until(deadline) => true,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let (instant, now) = (Instant::now(), self.raft.now());
+        let checkpoint =
+            self.schedule.plan_at.map(|_| self.states.borrow().time().after(CHECKPOINT));
+        let asked = [self.schedule.plan_at, self.schedule.lease_at, checkpoint];
+        let waits = asked.into_iter().flatten().map(|at| at.since(now));
+        instant + waits.fold(self.options.slow, Duration::min)
+    }
+
+    /// Plans from what is there now. Planning a large cluster takes a while, so it has a thread of its own.
+    async fn look(&mut self) -> Option<Round> {
+        let state = Arc::clone(&self.states.borrow_and_update());
+        let observed = self.observed.borrow_and_update().clone();
+        let (now, leases) = (self.raft.now(), self.options.leases);
+        let begun = Instant::now();
+        let round = tokio::task::spawn_blocking(move || decide(state, observed, now, leases)).await;
+        metrics::planned(begun.elapsed());
+        match round {
+            Ok(round) => Some(round),
+            Err(error) => {
+                tracing::error!(%error, "planning failed");
+                self.schedule.failed += 1;
+                self.schedule.not_before = Some(Instant::now() + back_off(self.schedule.failed));
+                None
+            }
+        }
+    }
+
+    fn publish(&self, round: &Round) {
+        let was_held = self.published.borrow().as_ref().is_some_and(|last| last.held.is_some());
+        if let Some(held) = round.verdict.held.as_ref().filter(|_| !was_held) {
+            tracing::error!(%held, "rescheduling is held");
+        }
+        self.published.send_replace(Some(Arc::new(Published {
+            term: self.term,
+            state: Arc::clone(&round.state),
+            observed: round.observed.clone(),
+            report: round.plan.report.clone(),
+            suspects: round.verdict.suspects.clone(),
+            held: round.verdict.held.clone(),
+            at: round.now,
+        })));
+    }
+
+    async fn perform(&self, commands: Vec<Command>) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut waiting = vec![commands];
+        while let Some(mut batch) = waiting.pop() {
+            if batch.is_empty() {
+                continue;
+            }
+            if batch.len() > COMMANDS_AT_ONCE {
+                waiting.push(batch.split_off(COMMANDS_AT_ONCE));
+            }
+            match self.raft.propose(batch.clone()).await {
+                Ok(answers) => {
+                    for rejection in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+                        tracing::debug!(%rejection, "a planned command was refused");
+                    }
+                    let rejected = answers.iter().filter(|answer| answer.is_err()).count();
+                    outcome.rejected += rejected;
+                    outcome.applied += answers.len() - rejected;
+                }
+                Err(ProposeError::TooLarge { .. }) if batch.len() > 1 => {
+                    waiting.push(batch.split_off(batch.len() / 2));
+                    waiting.push(batch);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a plan could not be written");
+                    outcome.failed = true;
+                    break;
+                }
+            }
+        }
+        metrics::commands(outcome.applied, outcome.rejected);
+        metrics::round(outcome.word());
+        outcome
+    }
+}
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Self { failed: true, .. } => "failed",
+            Self { applied: 0, rejected: 0, .. } => "idle",
+            Self { applied: 0, .. } => "rejected",
+            Self { .. } => "proposed",
+        }
+    }
+}
+
+fn decide(state: Arc<State>, observed: Observed, now: ClusterTime, leases: Leases) -> Round {
+    let verdict = lease::judge(&state, &observed, now, leases);
+    let plan = plan(&state, &observed, now);
+    measure(&state, &verdict, &plan);
+    Round { state, observed, now, verdict, plan }
+}
+
+/// What a round proposes: leases first, and a checkpoint where nothing else moves time.
+fn commands(round: &Round, failed: u32) -> Vec<Command> {
+    let mut commands = round.verdict.commands.clone();
+    commands.extend(round.plan.commands.iter().cloned());
+    let waits = round.plan.wake_at.is_some();
+    let stale = round.now.since(round.state.time()) >= CHECKPOINT;
+    if commands.is_empty() && waits && stale && failed == 0 {
+        metrics::checkpoint();
+        commands.push(Command::Checkpoint);
+    }
+    commands
+}
+
+fn schedule(round: &Round, outcome: Outcome, last: Schedule) -> Schedule {
+    let in_vain = outcome.failed || (outcome.applied == 0 && outcome.rejected > 0);
+    let failed = if in_vain { last.failed.saturating_add(1) } else { 0 };
+    let wait = if in_vain { back_off(failed) } else { GAP };
+    Schedule {
+        not_before: Some(Instant::now() + wait),
+        plan_at: round.plan.wake_at,
+        lease_at: round.verdict.wake_at,
+        failed,
+    }
+}
+
+fn back_off(failed: u32) -> Duration {
+    let factor = 1_u32 << failed.saturating_sub(1).min(10);
+    BACK_OFF.0.saturating_mul(factor).min(BACK_OFF.1)
+}
+
+fn measure(state: &State, verdict: &Verdict, plan: &Plan) {
+    const PHASES: [Phase; 9] = [
+        Phase::Assigned,
+        Phase::Preparing,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Completed,
+        Phase::Failed,
+        Phase::Rejected,
+        Phase::Stopped,
+        Phase::Lost,
+    ];
+    let mut phases = BTreeMap::new();
+    for task in state.tasks() {
+        *phases.entry(task.phase).or_insert(0) += 1;
+    }
+    for phase in PHASES {
+        let count = phases.get(&phase).copied().unwrap_or(0);
+        metrics::tasks(phase, count);
+    }
+    let ready = plan.report.services.values().map(|service| service.ready as usize).sum();
+    metrics::ready(ready);
+    metrics::services(state.services().len());
+    let up = state.nodes().filter(|node| node.up).count();
+    let suspect = verdict.suspects.len();
+    metrics::nodes(up - suspect.min(up), suspect, state.nodes().len() - up, verdict.held.is_some());
+}
