@@ -11,6 +11,7 @@ type Metrics = &'static [(&'static str, &'static str, &'static str)];
 pub const LISTS: &[(&str, Metrics)] = &[
     ("Raft and the store", warren_raft::metrics::ALL),
     ("Runtimes and probes", warren_drivers::metrics::ALL),
+    ("DNS", warren_dns::metrics::ALL),
 ];
 
 /// The generated page.
