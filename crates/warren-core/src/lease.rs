@@ -30,7 +30,8 @@ pub struct Leases {
     pub grace: u32,
 }
 
-/// 3 s and three of them: a lost node is replaced within 10 s, and a pause of 8 s (a suspend, a full disk) moves nothing.
+/// 3 s and three of them: a lost node is replaced within 10 s, and a pause of 8 s (a suspend, a full disk) moves
+/// nothing.
 pub const LEASES: Leases = Leases { lease: Duration::from_secs(3), grace: 3 };
 
 /// What follows from the silences at one moment.

@@ -7,6 +7,8 @@
 //! Clocks, randomness, async, sockets, files, logs, the environment, hash-map order. Time, ids and chance are
 //! arguments. A function here never waits; what it waits *for* it returns as data ([`report::Report`]).
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod answer;
 pub mod assignment;
 pub mod command;

@@ -7,6 +7,7 @@ mod crates;
 mod floors;
 mod layout;
 mod logs;
+mod matches;
 mod metrics;
 mod paths;
 mod requirements;
