@@ -1,2 +1,25 @@
-//! The warren binary.
-fn main() {}
+//! The warren binary: manager, agent, resolver and command line in one. Here things are only put together.
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod failure;
+mod flags;
+mod manifest;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                output::say(format_args!("error: {failure}"));
+            }
+            ExitCode::from(failure.exit)
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The way to a Warren: the unix socket in its data directory.
+
+use crate::failure::{Exit, Failure, Outcome};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use warren_wire::v1;
+
+/// Where a node keeps everything, where nothing else is said.
+pub const DATA_DIR: &str = "/var/lib/warren";
+
+/// The socket's name in the data directory.
+pub const SOCKET_NAME: &str = "warren.sock";
+
+/// How long the socket has to accept: it is on this machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a call has that only asks or writes: an election and a slow disk, several times over. Creating a service
+/// asks a registry as well.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest answer that is taken: a list of 50,000 tasks with room to spare.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Which Warren to talk to.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Which Warren")]
+pub struct ClientArgs {
+    /// Data directory of the node to talk to; its socket is in it
+    #[arg(long, global = true, env = "WARREN_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    pub data_dir: Option<PathBuf>,
+    /// Socket to talk to
+    #[arg(long, global = true, env = "WARREN_SOCKET", value_name = "PATH", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+}
+
+impl ClientArgs {
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| DATA_DIR.into())
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.data_dir().join(SOCKET_NAME))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nothing answers at the socket, with what to do about it.
+    pub async fn connect(&self) -> Outcome<Client> {
+        let path = self.socket();
+        // The URI names no host: a unix socket has none.
+        let endpoint = Endpoint::from_static("http://warren").connect_timeout(CONNECT_TIMEOUT);
+        let target = path.clone();
+        let connector = tower::service_fn(move |_| {
+            let path = target.clone();
+            async move {
+                let stream = tokio::net::UnixStream::connect(path).await?;
+                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+            }
+        });
+        let channel = endpoint.connect_with_connector(connector).await;
+        channel.map(Client).map_err(|error| unreachable(&path, &error))
+    }
+}
+
+fn unreachable(path: &Path, error: &tonic::transport::Error) -> Failure {
+    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    let mut kind = std::io::ErrorKind::Other;
+    while let Some(inner) = source {
+        kind = inner.downcast_ref::<std::io::Error>().map_or(kind, std::io::Error::kind);
+        source = inner.source();
+    }
+    let shown = path.display();
+    let (why, hint) = match kind {
+        std::io::ErrorKind::NotFound => (
+            format!("no Warren runs here: there is no socket {shown}"),
+            "start one with `warren up`, or name its data directory with --data-dir or \
+             WARREN_DATA_DIR",
+        ),
+        std::io::ErrorKind::ConnectionRefused => (
+            format!("the Warren of {shown} does not run any more"),
+            "start it again with `warren up` and the same --data-dir; its tasks still run",
+        ),
+        std::io::ErrorKind::PermissionDenied => (
+            format!("the socket {shown} is not yours to use"),
+            "run the command as the user that Warren runs as, most often root: sudo warren …",
+        ),
+        _ => (format!("cannot connect to {shown}: {error}"), "is this the socket of a Warren?"),
+    };
+    Failure::new(Exit::Unreachable, why).hint(hint)
+}
+
+/// A connection to a Warren.
+#[derive(Clone)]
+pub struct Client(Channel);
+
+macro_rules! clients {
+    ($($(#[$doc:meta])* $name:ident: $module:ident :: $client:ident,)*) => {
+        $($(#[$doc])*
+        pub fn $name(&self) -> v1::$module::$client<Channel> {
+            v1::$module::$client::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+        })*
+    };
+}
+
+impl Client {
+    clients! {
+        /// Services.
+        services: services_client::ServicesClient,
+        /// Tasks.
+        tasks: tasks_client::TasksClient,
+        /// Nodes.
+        nodes: nodes_client::NodesClient,
+        /// The cluster.
+        clusters: clusters_client::ClustersClient,
+        /// Events.
+        events: events_client::EventsClient,
+    }
+
+    /// One service with its tasks and waits.
+    ///
+    /// # Errors
+    /// There is none of that name, with the name that was perhaps meant.
+    pub async fn service(&self, name: &str) -> Outcome<v1::GetServiceResponse> {
+        let asked = request(v1::GetServiceRequest { service_id: name.to_owned() });
+        match self.services().get_service(asked).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.explain(status, name).await),
+        }
+    }
+
+    /// The failure of a call that named the service `name`.
+    pub async fn explain(&self, status: tonic::Status, name: &str) -> Failure {
+        if status.code() != Code::NotFound {
+            return status.into();
+        }
+        let service = name.split_once('.').map_or(name, |(service, _)| service);
+        let known: Vec<String> =
+            match self.services().list_services(request(v1::ListServicesRequest {})).await {
+                Ok(list) => {
+                    let services = list.into_inner().services.into_iter();
+                    services.filter_map(|service| service.spec).map(|spec| spec.name).collect()
+                }
+                Err(_) => Vec::new(),
+            };
+        let failure = Failure::from(status);
+        match suggest(service, known.iter().map(String::as_str)) {
+            _ if known.iter().any(|other| other == service) => {
+                failure.hint(format!("`warren service ps {service}` lists its tasks"))
+            }
+            Some(meant) => failure.hint(format!("did you mean {meant}?")),
+            None => failure.hint("`warren service ls` lists the services"),
+        }
+    }
+}
+
+/// A request with the time that a short call has.
+pub fn request<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+/// The name that `wrong` was perhaps meant to be.
+pub fn suggest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    /// Two slips of the finger in a name of three letters are another name.
+    const LIKENESS_MIN: f64 = 0.75;
+    let likeness = |name: &str| strsim::jaro_winkler(wrong, name);
+    known
+        .map(|name| (likeness(name), name))
+        .filter(|(like, _)| *like >= LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised() {
+        let known = ["web", "worker", "database"];
+        let suggest = |wrong: &str| suggest(wrong, known.into_iter());
+        assert_eq!(suggest("wbe"), Some("web"));
+        assert_eq!(suggest("databse"), Some("database"));
+        assert_eq!(suggest("xyz"), None);
+    }
+
+    #[tokio::test]
+    async fn a_missing_socket_says_how_to_start_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = ClientArgs { data_dir: Some(dir.path().into()), socket: None };
+        let failure = args.connect().await.err().unwrap();
+        assert_eq!(failure.exit, Exit::Unreachable as u8);
+        assert!(failure.to_string().contains("warren up"), "{failure}");
+        // A socket file whose process is gone.
+        drop(std::os::unix::net::UnixListener::bind(args.socket()).unwrap());
+        let failure = args.connect().await.err().unwrap();
+        assert!(failure.to_string().contains("does not run any more"), "{failure}");
+    }
+}

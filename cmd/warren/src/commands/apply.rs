@@ -1,0 +1,117 @@
+//! `warren apply`
+
+use crate::client::{Client, ClientArgs, request};
+use crate::failure::{Failure, Outcome};
+use crate::manifest::{self, MANIFEST_BYTES_MAX};
+use crate::output;
+use crate::progress::{self, Goal, WaitArgs};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use warren_wire::v1;
+
+/// Make services be as a file says
+///
+/// The file is YAML with one service in each document. All of it is checked before anything is changed. Services that
+/// the file does not name stay as they are.
+#[derive(Args, Debug)]
+pub struct Apply {
+    /// File to read; `-` for standard input
+    #[arg(long, short, value_name = "FILE")]
+    file: PathBuf,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Accept images even where no node can resolve them now
+    #[arg(long)]
+    skip_resolve: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+impl Apply {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The file is wrong (nothing was changed), or a service was refused (it is named, and so are those before it).
+    pub async fn run(self, client: &ClientArgs) -> Outcome {
+        let (source, bytes) = self.read()?;
+        let specs = manifest::parse(&source, &bytes)?;
+        let client = client.connect().await?;
+        let there = existing(&client).await?;
+        let mut changed = Vec::new();
+        for spec in specs {
+            let name = spec.name.clone();
+            let written = match there.get(&name) {
+                None => self.create(&client, spec).await,
+                Some(service) => self.update(&client, service, spec).await,
+            };
+            let (word, generation) = written.map_err(|failure| Failure {
+                message: format!("{source}: service {name}: {}", failure.message),
+                ..failure
+            })?;
+            output::line(format_args!("{name} {word}"))?;
+            if word != UNCHANGED {
+                changed.push((name, generation));
+            }
+        }
+        for (name, generation) in changed {
+            progress::wait(&client, &name, Goal::Settled { generation }, &self.wait).await?;
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Outcome<(String, Vec<u8>)> {
+        // One byte more than allowed tells that there is more.
+        let most = MANIFEST_BYTES_MAX as u64 + 1;
+        let mut bytes = Vec::new();
+        if self.file.as_os_str() == "-" {
+            std::io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+            return Ok(("standard input".into(), bytes));
+        }
+        let source = self.file.display().to_string();
+        let read = std::fs::File::open(&self.file)
+            .and_then(|file| file.take(most).read_to_end(&mut bytes));
+        read.map_err(|e| Failure::usage(format!("--file {source}: {e}")))?;
+        Ok((source, bytes))
+    }
+
+    async fn create(
+        &self,
+        client: &Client,
+        spec: v1::ServiceSpec,
+    ) -> Outcome<(&'static str, u64)> {
+        let asked =
+            v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
+        let made = client.services().create_service(request(asked)).await?.into_inner();
+        Ok(("created", made.service.unwrap_or_default().generation))
+    }
+
+    async fn update(
+        &self,
+        client: &Client,
+        there: &v1::Service,
+        spec: v1::ServiceSpec,
+    ) -> Outcome<(&'static str, u64)> {
+        let asked = v1::UpdateServiceRequest {
+            service_id: there.id.clone(),
+            spec: Some(spec),
+            expect_generation: there.generation,
+            reason: self.reason.clone().unwrap_or_default(),
+            skip_resolve: self.skip_resolve,
+            ..Default::default()
+        };
+        let answer = client.services().update_service(request(asked)).await?.into_inner();
+        let word = if answer.changed { "updated" } else { UNCHANGED };
+        Ok((word, answer.service.unwrap_or_default().generation))
+    }
+}
+
+const UNCHANGED: &str = "unchanged";
+
+async fn existing(client: &Client) -> Outcome<BTreeMap<String, v1::Service>> {
+    let list = client.services().list_services(request(v1::ListServicesRequest {})).await?;
+    let services = list.into_inner().services.into_iter();
+    Ok(services.map(|s| (s.spec.as_ref().map(|s| s.name.clone()).unwrap_or_default(), s)).collect())
+}

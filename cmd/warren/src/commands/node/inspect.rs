@@ -1,0 +1,62 @@
+//! `warren node inspect`
+
+use crate::client::{ClientArgs, request};
+use crate::failure::Outcome;
+use crate::output::{self, OutputArgs};
+use clap::Args;
+use warren_core::units::MilliCpu;
+use warren_wire::v1;
+
+/// Show everything about a node
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// Host name or id of the node
+    name: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Inspect {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn run(self, client: &ClientArgs) -> Outcome {
+        let client = client.connect().await?;
+        let asked = v1::GetNodeRequest { node_id: self.name.clone() };
+        let node = match client.nodes().get_node(request(asked)).await {
+            Ok(answer) => answer.into_inner().node.unwrap_or_default(),
+            Err(status) => return Err(super::explain(&client, status, &self.name).await),
+        };
+        output::print(self.output.output, &node, table)
+    }
+}
+
+fn table(node: &v1::Node) -> String {
+    let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let cpu = |milli| MilliCpu(milli).to_string();
+    let role = if node.leader { format!("{}, leads", node.role) } else { node.role.clone() };
+    output::pairs(&[
+        ("id", node.id.clone()),
+        ("host", node.hostname.clone()),
+        ("role", role),
+        ("status", node.status.clone()),
+        ("takes tasks", if node.availability == "active" { "yes".into() } else { "no, it is drained".into() }),
+        ("address", node.address.clone()),
+        ("subnet", node.subnet.clone()),
+        ("labels", labels.join(", ")),
+        ("platform", node.platform.clone()),
+        ("runtime", node.runtime.clone()),
+        ("warren", node.version.clone()),
+        ("tasks", node.tasks.to_string()),
+        ("cpus", format!("{}, {} reserved", cpu(node.cpu_milli), cpu(node.cpu_reserved_milli))),
+        (
+            "memory",
+            format!(
+                "{}, {} reserved",
+                output::size(node.memory_bytes),
+                output::size(node.memory_reserved_bytes)
+            ),
+        ),
+    ])
+}

@@ -1,0 +1,76 @@
+//! `warren node`
+
+pub mod activate;
+pub mod drain;
+pub mod inspect;
+pub mod label;
+pub mod ls;
+
+use crate::client::{Client, ClientArgs, request, suggest};
+use crate::failure::{Failure, Outcome};
+use clap::Subcommand;
+use warren_wire::v1;
+
+/// Show and steer nodes
+#[derive(Subcommand, Debug)]
+pub enum Node {
+    /// List nodes
+    #[command(visible_alias = "list")]
+    Ls(ls::Ls),
+    /// Show everything about a node
+    Inspect(inspect::Inspect),
+    /// Move all tasks away from a node
+    Drain(drain::Drain),
+    /// Let a node take tasks again
+    Activate(activate::Activate),
+    /// Change the labels of a node
+    Label(label::Label),
+}
+
+impl Node {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What the user is told.
+    pub async fn run(self, client: &ClientArgs) -> Outcome {
+        match self {
+            Self::Ls(command) => command.run(client).await,
+            Self::Inspect(command) => command.run(client).await,
+            Self::Drain(command) => command.run(client).await,
+            Self::Activate(command) => command.run(client).await,
+            Self::Label(command) => command.run(client).await,
+        }
+    }
+}
+
+/// All nodes.
+async fn nodes(client: &Client) -> Outcome<Vec<v1::Node>> {
+    let answer = client.nodes().list_nodes(request(v1::ListNodesRequest {})).await?;
+    Ok(answer.into_inner().nodes)
+}
+
+/// The failure of a call that named the node `name`.
+async fn explain(client: &Client, status: tonic::Status, name: &str) -> Failure {
+    let missing = status.code() == tonic::Code::NotFound;
+    let failure = Failure::from(status);
+    if !missing {
+        return failure;
+    }
+    let known = nodes(client).await.unwrap_or_default();
+    match suggest(name, known.iter().map(|node| node.hostname.as_str())) {
+        Some(meant) => failure.hint(format!("did you mean {meant}?")),
+        None => failure.hint("`warren node ls` lists the nodes"),
+    }
+}
+
+/// Sets whether a node takes tasks.
+async fn set_availability(client: &Client, name: &str, availability: &str) -> Outcome<v1::Node> {
+    let asked = v1::SetNodeAvailabilityRequest {
+        node_id: name.to_owned(),
+        availability: availability.to_owned(),
+    };
+    match client.nodes().set_node_availability(request(asked)).await {
+        Ok(answer) => Ok(answer.into_inner().node.unwrap_or_default()),
+        Err(status) => Err(explain(client, status, name).await),
+    }
+}

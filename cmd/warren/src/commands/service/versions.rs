@@ -1,0 +1,63 @@
+//! `warren service versions`
+
+use crate::client::{Client, ClientArgs, request};
+use crate::failure::Outcome;
+use crate::output::{self, OutputArgs};
+use clap::Args;
+use warren_wire::v1;
+
+/// Show the kept versions of a service, and what each runs
+#[derive(Args, Debug)]
+pub struct Versions {
+    /// Name or id of the service
+    name: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Versions {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub async fn run(self, client: &ClientArgs) -> Outcome {
+        let client = client.connect().await?;
+        let revisions = revisions(&client, &self.name).await?;
+        output::print(self.output.output, &revisions, |revisions| {
+            let rows = revisions.iter().map(|revision| {
+                let template = revision.template.clone().unwrap_or_default();
+                vec![
+                    format!("v{}", revision.number),
+                    revision.hash.clone(),
+                    template.image,
+                    template.pinned,
+                    revision.running.to_string(),
+                    role(revision),
+                ]
+            });
+            output::table(&["VERSION", "HASH", "IMAGE", "PINNED", "RUNNING", "ROLE"], rows)
+        })
+    }
+}
+
+/// The kept versions of a service, newest first.
+///
+/// # Errors
+/// There is no such service.
+pub async fn revisions(client: &Client, name: &str) -> Outcome<Vec<v1::Revision>> {
+    let asked = v1::ListVersionsRequest { service_id: name.to_owned() };
+    match client.services().list_versions(request(asked)).await {
+        Ok(answer) => Ok(answer.into_inner().revisions),
+        Err(status) => Err(client.explain(status, name).await),
+    }
+}
+
+/// What a version is to its service.
+pub fn role(revision: &v1::Revision) -> String {
+    match (revision.current, revision.stable) {
+        (true, true) => "current, stable".into(),
+        (true, false) => "current".into(),
+        (false, true) => "stable".into(),
+        (false, false) => String::new(),
+    }
+}

@@ -1,0 +1,89 @@
+//! `warren status`
+
+use crate::client::{ClientArgs, request};
+use crate::failure::Outcome;
+use crate::output::{self, OutputArgs};
+use clap::Args;
+use serde::Serialize;
+use std::time::Duration;
+use warren_wire::v1;
+
+/// Show the cluster in a few lines
+#[derive(Args, Debug)]
+pub struct Status {
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Serialize)]
+struct Whole {
+    cluster: v1::GetClusterResponse,
+    nodes: Vec<v1::Node>,
+    services: Vec<v1::Service>,
+    waits: Vec<v1::Wait>,
+}
+
+impl Status {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// No Warren answers.
+    pub async fn run(self, client: &ClientArgs) -> Outcome {
+        let client = client.connect().await?;
+        let (mut clusters, mut nodes) = (client.clusters(), client.nodes());
+        let (mut services, mut why) = (client.services(), client.services());
+        let everything = v1::ExplainServiceRequest { service_id: String::new() };
+        let (cluster, nodes, services, waits) = tokio::try_join!(
+            clusters.get_cluster(request(v1::GetClusterRequest {})),
+            nodes.list_nodes(request(v1::ListNodesRequest {})),
+            services.list_services(request(v1::ListServicesRequest {})),
+            why.explain_service(request(everything)),
+        )?;
+        let whole = Whole {
+            cluster: cluster.into_inner(),
+            nodes: nodes.into_inner().nodes,
+            services: services.into_inner().services,
+            waits: waits.into_inner().waits,
+        };
+        output::print(self.output.output, &whole, table)
+    }
+}
+
+fn table(whole: &Whole) -> String {
+    let cluster = &whole.cluster;
+    let leader = match whole.nodes.iter().find(|node| node.leader) {
+        Some(node) => format!("{} ({})", node.hostname, node.id),
+        None if cluster.leader_id.is_empty() => "none: nothing can be changed now".into(),
+        None => cluster.leader_id.clone(),
+    };
+    let mut text = output::pairs(&[
+        ("cluster", format!("{}, up {}", cluster.id, up(cluster))),
+        ("leader", leader),
+        ("nodes", format!("{} of {} up", cluster.nodes_up, cluster.nodes)),
+        ("services", cluster.services.to_string()),
+        ("tasks", format!("{} running or starting, {} ready", cluster.tasks, cluster.ready)),
+        ("dns", dns(cluster)),
+        ("state", format!("entry {} in {}", cluster.applied_index, cluster.store)),
+        ("version", cluster.version.clone()),
+    ]);
+    if !whole.services.is_empty() {
+        text.push('\n');
+        text.push_str(&super::service::ls::table(&whole.services));
+    }
+    if !whole.waits.is_empty() {
+        text.push_str("\nwaiting:\n");
+        text.push_str(&super::why::lines(&whole.waits));
+    }
+    text
+}
+
+fn up(cluster: &v1::GetClusterResponse) -> String {
+    output::duration(Duration::from_millis(cluster.cluster_time_ms))
+}
+
+fn dns(cluster: &v1::GetClusterResponse) -> String {
+    match cluster.dns_addresses.as_slice() {
+        [] => String::new(),
+        addresses => format!("*.{} at {}", cluster.zone, addresses.join(", ")),
+    }
+}

@@ -1,0 +1,134 @@
+//! The keys of a node's configuration.
+
+/// One key, as the reference shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name in the file; `WARREN_` and the name in capitals in the environment, `--` and the name with dashes as
+    /// a flag.
+    pub name: &'static str,
+    /// What a value looks like, with its unit.
+    pub value: &'static str,
+    /// The default as it would be written.
+    pub default: &'static str,
+    /// The version that brought it.
+    pub since: &'static str,
+    /// What it means.
+    pub about: &'static str,
+}
+
+impl Key {
+    /// The environment variable that sets it.
+    pub fn env(&self) -> String {
+        format!("WARREN_{}", self.name.to_uppercase())
+    }
+}
+
+/// All keys.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "data_dir",
+        value: "path",
+        default: crate::client::DATA_DIR,
+        since: "0.1.0",
+        about: "Where the node keeps everything: its part of the cluster's state, its identity, images and files of \
+                the process runtime, and the socket for the command line. Made with mode 0700 where missing. One \
+                process at a time uses it.",
+    },
+    Key {
+        name: "runtime",
+        value: "`auto`, `docker` or `process`",
+        default: "auto",
+        since: "0.1.0",
+        about: "What runs the tasks. `auto` takes Docker where its socket answers at the start, and processes where \
+                not; a node that has run tasks keeps its runtime.",
+    },
+    Key {
+        name: "docker_socket",
+        value: "path",
+        default: "/var/run/docker.sock",
+        since: "0.1.0",
+        about: "Where Docker listens.",
+    },
+    Key {
+        name: "http",
+        value: "address and port, or `off`",
+        default: "127.0.0.1:7401",
+        since: "0.1.0",
+        about: "Where `/metrics`, `/healthz` and `/readyz` are served. Port 0 takes any free port.",
+    },
+    Key {
+        name: "dns",
+        value: "address and port",
+        default: "127.0.0.1:7453",
+        since: "0.1.0",
+        about: "Where DNS is served for this machine, by UDP and TCP. Containers ask the gateway of their own network, \
+                port 53, besides. Port 0 takes any free port.",
+    },
+    Key {
+        name: "dns_upstreams",
+        value: "list of addresses, each with or without a port",
+        default: "",
+        since: "0.1.0",
+        about: "Who is asked for names outside the zone. Empty: the resolvers of `/etc/resolv.conf`. `off`: nobody, \
+                other names are refused.",
+    },
+    Key {
+        name: "store",
+        value: "`redb` or `sled`",
+        default: "redb",
+        since: "0.1.0",
+        about: "What keeps the cluster's state on disk. Cannot change once the data directory has one.",
+    },
+    Key {
+        name: "zone",
+        value: "domain name",
+        default: "warren",
+        since: "0.1.0",
+        about: "The DNS zone of a new cluster: service `web` is found as `web.warren`. Fixed once the cluster is made.",
+    },
+    Key {
+        name: "pool",
+        value: "IPv4 network, /8 to /23",
+        default: "10.210.0.0/16",
+        since: "0.1.0",
+        about: "Where the nodes of a new cluster get the addresses of their tasks from, a /24 each. Must not overlap a \
+                route of this machine. Fixed once the cluster is made. The process runtime takes loopback addresses \
+                instead.",
+    },
+    Key {
+        name: "hostname",
+        value: "host name",
+        default: "",
+        since: "0.1.0",
+        about: "The node's name in the cluster, in placement conditions and in DNS (`NAME.node.warren`). Empty: the \
+                machine's own name.",
+    },
+    Key {
+        name: "node_label",
+        value: "list or table of KEY=VALUE",
+        default: "",
+        since: "0.1.0",
+        about: "Labels of the node, for placement conditions and spreading. `warren node label` adds others.",
+    },
+    Key {
+        name: "log",
+        value: "`error`, `warn`, `info`, `debug`, `trace`, or a filter as in `info,warren_agent=debug`",
+        default: "info",
+        since: "0.1.0",
+        about: "The least important messages that are logged, to standard error.",
+    },
+    Key {
+        name: "log_format",
+        value: "`text` or `json`",
+        default: "text",
+        since: "0.1.0",
+        about: "How messages are logged: for people, or one JSON object a line.",
+    },
+    Key {
+        name: "stop_timeout",
+        value: "duration",
+        default: "20s",
+        since: "0.1.0",
+        about: "How long everything together has to stop after SIGTERM before it is cut off. Tasks are not stopped.",
+    },
+];

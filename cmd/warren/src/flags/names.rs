@@ -1,0 +1,125 @@
+//! Which flag sets which field of the API, so that an error names what the user typed.
+
+/// The start of a field's path in the API, and the flag that sets it. The longest start wins.
+const FLAGS: &[(&str, &str)] = &[
+    ("name", "NAME"),
+    ("replicas", "--replicas"),
+    ("replicated", "--replicas"),
+    ("mode", "--mode"),
+    ("image", "--image"),
+    ("template.image", "--image"),
+    ("template.pull", "--pull"),
+    ("template.command", "--command"),
+    ("template.args", "ARGS after --"),
+    ("template.env", "--env"),
+    ("template.user", "--user"),
+    ("template.working_dir", "--workdir"),
+    ("template.ports", "--port or --publish"),
+    ("template.mounts", "--mount"),
+    ("template.resources.memory_limit", "--memory"),
+    ("template.resources.cpu_limit", "--cpus"),
+    ("template.resources.pids_limit", "--pids"),
+    ("template.resources.memory_reservation", "--reserve-memory"),
+    ("template.resources.cpu_reservation", "--reserve-cpus"),
+    ("template.health", "--health-…"),
+    ("template.health.interval", "--health-interval"),
+    ("template.health.timeout", "--health-timeout"),
+    ("template.health.start_period", "--health-start-period"),
+    ("template.health.retries", "--health-retries"),
+    ("template.health.successes", "--health-successes"),
+    ("template.readiness", "--ready-…"),
+    ("template.readiness.interval", "--ready-interval"),
+    ("template.readiness.timeout", "--ready-timeout"),
+    ("template.readiness.start_period", "--ready-start-period"),
+    ("template.readiness.retries", "--ready-retries"),
+    ("template.readiness.successes", "--ready-successes"),
+    ("template.stop_signal", "--stop-signal"),
+    ("template.stop_timeout", "--stop-timeout"),
+    ("template.stop.signal", "--stop-signal"),
+    ("template.stop.timeout", "--stop-timeout"),
+    ("template.labels", "--container-label"),
+    ("placement.constraints", "--constraint"),
+    ("placement.spread", "--spread"),
+    ("placement.max_per_node", "--max-per-node"),
+    ("restart.condition", "--restart"),
+    ("restart.delay", "--restart-delay"),
+    ("restart.delay_max", "--restart-delay-max"),
+    ("restart.attempts", "--restart-attempts"),
+    ("restart.window", "--restart-window"),
+    ("strategy", "--strategy"),
+    ("update", "the update flags"),
+    ("update.parallelism", "--parallelism"),
+    ("update.delay", "--delay"),
+    ("update.order", "--order"),
+    ("update.max_surge", "--max-surge"),
+    ("update.surge", "--max-surge"),
+    ("update.max_unavailable", "--max-unavailable"),
+    ("update.unavailable", "--max-unavailable"),
+    ("update.min_ready", "--min-ready"),
+    ("update.healthy_deadline", "--healthy-deadline"),
+    ("update.progress_deadline", "--progress-deadline"),
+    ("update.failure_action", "--failure-action"),
+    ("update.max_failure", "--max-failure-ratio"),
+    ("update.canary_weight", "--canary-weight"),
+    ("update.canary_steps", "--canary-steps"),
+    ("update.stability_window", "--stability-window"),
+    ("labels", "--label"),
+    ("reason", "--reason"),
+];
+
+/// The flag that sets `field`, an API path as in `template.ports[1].host`.
+pub fn flag_of(field: &str) -> Option<&'static str> {
+    let field = field.strip_prefix("spec.").unwrap_or(field).replace("update_config", "update");
+    let starts = |start: &str| {
+        field.strip_prefix(start).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
+    };
+    let named = FLAGS.iter().filter(|(start, _)| starts(start));
+    named.max_by_key(|(start, _)| start.len()).map(|(_, flag)| *flag)
+}
+
+/// A message of the API that starts with a field's path, with the flag in its place.
+pub fn name_flag(message: &str) -> String {
+    match message.split_once(": ") {
+        Some((field, problem)) => match flag_of(field) {
+            Some(flag) => format!("{flag}: {problem}"),
+            None => message.to_owned(),
+        },
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_named_by_the_flag_that_sets_it() {
+        assert_eq!(
+            name_flag("template.ports[1].host: host port 8080/tcp is published twice"),
+            "--port or --publish: host port 8080/tcp is published twice"
+        );
+        assert_eq!(flag_of("template.health.interval_ms"), Some("--health-interval"));
+        assert_eq!(flag_of("update_config.max_surge"), Some("--max-surge"));
+        assert_eq!(flag_of("restart.delay_max_ms"), Some("--restart-delay-max"));
+        assert_eq!(flag_of("spec.template.env"), Some("--env"));
+        assert_eq!(name_flag("nodes: all down"), "nodes: all down");
+    }
+
+    #[test]
+    fn every_flag_in_the_list_exists() {
+        let tree = crate::cli::tree();
+        let update = tree.find_subcommand("service").unwrap().find_subcommand("update").unwrap();
+        let create = tree.find_subcommand("service").unwrap().find_subcommand("create").unwrap();
+        for (field, flag) in FLAGS {
+            for name in flag.split(' ').filter(|word| word.starts_with("--") && word.len() > 2) {
+                let Some(name) = name.strip_prefix("--").filter(|name| !name.ends_with('…')) else {
+                    continue;
+                };
+                let known = |command: &clap::Command| {
+                    command.get_arguments().any(|arg| arg.get_long() == Some(name))
+                };
+                assert!(known(create) || known(update), "{field} names --{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! A manifest as the API's spec, and back.
+
+use super::{
+    Check, Exec, Grpc, Http, Manifest, Mount, Placement, Port, Resources, Restart, Stop, Tcp,
+    Tmpfs, Update,
+};
+use crate::flags::words;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+use warren_core::spec::{FieldError, Quantity};
+use warren_core::units::{Bytes, MilliCpu};
+use warren_wire::v1;
+
+type Parsed<T> = Result<T, FieldError>;
+
+impl Manifest {
+    /// The API's spec, checked as the API will check it.
+    ///
+    /// # Errors
+    /// The first field that cannot be, by its path in the manifest.
+    pub fn to_spec(&self) -> Parsed<v1::ServiceSpec> {
+        let spec = v1::ServiceSpec {
+            name: self.name.clone(),
+            mode: Some(self.mode()?),
+            template: Some(self.template()?),
+            placement: self.placement.as_ref().map(placement),
+            restart: self.restart.as_ref().map(restart).transpose().map_err(within("restart"))?,
+            strategy: self.strategy()?,
+            update_config: self.update.as_ref().map(update).transpose().map_err(within("update"))?,
+            labels: self.labels.clone(),
+        };
+        crate::flags::check(&spec).map_err(manifest_words)?;
+        Ok(spec)
+    }
+
+    fn mode(&self) -> Parsed<v1::service_spec::Mode> {
+        use v1::service_spec::Mode;
+        match (self.mode.as_deref().unwrap_or("replicated"), self.replicas) {
+            ("replicated", replicas) => Ok(Mode::Replicated(v1::Replicated { replicas })),
+            ("global", None) => Ok(Mode::Global(v1::Global {})),
+            ("global", Some(_)) => Err(FieldError::new(
+                "replicas",
+                "a global service has one task on each node: leave replicas out",
+            )),
+            (other, _) => Err(one_of("mode", other, &["replicated", "global"])),
+        }
+    }
+
+    fn strategy(&self) -> Parsed<Option<i32>> {
+        let Some(text) = self.update.as_ref().and_then(|update| update.strategy.as_deref()) else {
+            return Ok(None);
+        };
+        let named = words::STRATEGIES.iter().find(|(name, _)| *name == text);
+        let refused = || one_of("update.strategy", text, &words::names(&words::STRATEGIES));
+        named.map(|(_, strategy)| Some(*strategy as i32)).ok_or_else(refused)
+    }
+
+    fn template(&self) -> Parsed<v1::TaskTemplate> {
+        let pull = self.pull.as_deref().unwrap_or("missing");
+        let pull = words::PULLS
+            .iter()
+            .find(|(name, _)| *name == pull)
+            .ok_or_else(|| one_of("pull", pull, &words::names(&words::PULLS)))?
+            .1;
+        let ports = self.ports.iter().enumerate();
+        let mounts = self.mounts.iter().enumerate();
+        let stop = self.stop.clone().unwrap_or_default();
+        Ok(v1::TaskTemplate {
+            image: self.image.clone(),
+            pinned: String::new(),
+            pull: pull as i32,
+            command: self.command.clone(),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            user: self.user.clone().unwrap_or_default(),
+            working_dir: self.working_dir.clone().unwrap_or_default(),
+            ports: ports
+                .map(|(i, p)| port(p).map_err(within(&format!("ports[{i}]"))))
+                .collect::<Parsed<_>>()?,
+            mounts: mounts
+                .map(|(i, m)| mount(m).map_err(within(&format!("mounts[{i}]"))))
+                .collect::<Parsed<_>>()?,
+            resources: self
+                .resources
+                .as_ref()
+                .map(resources)
+                .transpose()
+                .map_err(within("resources"))?,
+            health: self.health.as_ref().map(check).transpose().map_err(within("health"))?,
+            readiness: self.readiness.as_ref().map(check).transpose().map_err(within("readiness"))?,
+            stop_signal: stop.signal.unwrap_or_default(),
+            stop_timeout_ms: millis("stop.timeout", stop.timeout.as_deref())?,
+            labels: self.container_labels.clone(),
+        })
+    }
+}
+
+fn within(parent: &str) -> impl FnOnce(FieldError) -> FieldError + '_ {
+    move |error| error.within(parent)
+}
+
+/// The API's field paths in the words of a manifest.
+fn manifest_words(error: FieldError) -> FieldError {
+    let field = match error.field.as_str() {
+        "template.labels" => "container_labels",
+        "template.stop_signal" => "stop.signal",
+        "template.stop_timeout_ms" => "stop.timeout",
+        other => other.strip_prefix("template.").unwrap_or(other),
+    };
+    let field = field.replace("update_config.", "update.").replace("_ms", "");
+    FieldError { field, ..error }
+}
+
+fn one_of(field: &str, text: &str, words: &[&str]) -> FieldError {
+    FieldError::new(field, format!("{text:?} is none of {}", words.join(", ")))
+}
+
+fn read<T: FromStr<Err: Display>>(field: &str, text: Option<&str>) -> Parsed<Option<T>> {
+    text.map(str::parse).transpose().map_err(|e| FieldError::new(field, e))
+}
+
+fn millis(field: &str, text: Option<&str>) -> Parsed<Option<u64>> {
+    text.map(words::duration)
+        .transpose()
+        .map(|length| length.map(words::millis))
+        .map_err(|e| FieldError::new(field, e))
+}
+
+fn port(port: &Port) -> Parsed<v1::Port> {
+    let protocol = match port.protocol.as_deref().unwrap_or("tcp") {
+        "tcp" => v1::Protocol::Tcp,
+        "udp" => v1::Protocol::Udp,
+        other => return Err(one_of("protocol", other, &["tcp", "udp"])),
+    };
+    Ok(v1::Port {
+        name: port.name.clone().unwrap_or_default(),
+        container: port.container.into(),
+        protocol: protocol as i32,
+        host: port.host.unwrap_or_default().into(),
+    })
+}
+
+fn mount(mount: &Mount) -> Parsed<v1::Mount> {
+    use v1::mount::Source;
+    let source = match (&mount.bind, &mount.volume, &mount.tmpfs) {
+        (Some(path), None, None) => Source::Bind(path.clone()),
+        (None, Some(name), None) => Source::Volume(name.clone()),
+        (None, None, Some(tmpfs)) => {
+            let size: Option<Bytes> = read("tmpfs.size", tmpfs.size.as_deref())?;
+            Source::Tmpfs(v1::Tmpfs { size_bytes: size.unwrap_or_default().0 })
+        }
+        _ => {
+            return Err(FieldError::new(
+                "target",
+                "name exactly one source: bind, volume or tmpfs",
+            ));
+        }
+    };
+    Ok(v1::Mount {
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+        source: Some(source),
+    })
+}
+
+fn resources(from: &Resources) -> Parsed<v1::Resources> {
+    let memory: Option<Bytes> = read("memory", from.memory.as_deref())?;
+    let cpus: Option<MilliCpu> = read("cpus", from.cpus.as_deref())?;
+    let reserve_memory: Option<Bytes> = read("reserve_memory", from.reserve_memory.as_deref())?;
+    let reserve_cpus: Option<MilliCpu> = read("reserve_cpus", from.reserve_cpus.as_deref())?;
+    Ok(v1::Resources {
+        memory_limit_bytes: memory.unwrap_or_default().0,
+        cpu_limit_milli: cpus.unwrap_or_default().0,
+        pids_limit: from.pids.unwrap_or_default(),
+        memory_reservation_bytes: reserve_memory.map(|amount| amount.0),
+        cpu_reservation_milli: reserve_cpus.map(|amount| amount.0),
+    })
+}
+
+fn check(check: &Check) -> Parsed<v1::HealthCheck> {
+    use v1::health_check::Probe;
+    let probe = match (&check.http, &check.tcp, &check.exec, &check.grpc) {
+        (Some(http), None, None, None) => Probe::Http(v1::HttpProbe {
+            port: http.port.into(),
+            path: http.path.clone().unwrap_or_else(|| "/".into()),
+        }),
+        (None, Some(tcp), None, None) => Probe::Tcp(v1::TcpProbe { port: tcp.port.into() }),
+        (None, None, Some(exec), None) => {
+            Probe::Exec(v1::ExecProbe { command: exec.command.clone() })
+        }
+        (None, None, None, Some(grpc)) => Probe::Grpc(v1::GrpcProbe {
+            port: grpc.port.into(),
+            service: grpc.service.clone().unwrap_or_default(),
+        }),
+        _ => return Err(FieldError::new("http", "name exactly one of http, tcp, exec, grpc")),
+    };
+    Ok(v1::HealthCheck {
+        probe: Some(probe),
+        interval_ms: millis("interval", check.interval.as_deref())?,
+        timeout_ms: millis("timeout", check.timeout.as_deref())?,
+        start_period_ms: millis("start_period", check.start_period.as_deref())?,
+        retries: check.retries,
+        successes: check.successes,
+    })
+}
+
+fn placement(placement: &Placement) -> v1::Placement {
+    v1::Placement {
+        constraints: placement.constraints.clone(),
+        spread: placement.spread.clone(),
+        max_per_node: placement.max_per_node.unwrap_or_default(),
+    }
+}
+
+fn restart(restart: &Restart) -> Parsed<v1::RestartPolicy> {
+    Ok(v1::RestartPolicy {
+        condition: restart.condition.clone().unwrap_or_default(),
+        delay_ms: millis("delay", restart.delay.as_deref())?,
+        delay_max_ms: millis("delay_max", restart.delay_max.as_deref())?,
+        attempts: restart.attempts,
+        window_ms: millis("window", restart.window.as_deref())?,
+    })
+}
+
+fn update(update: &Update) -> Parsed<v1::UpdateConfig> {
+    let surge: Option<Quantity> = read("max_surge", update.max_surge.as_deref())?;
+    let unavailable: Option<Quantity> =
+        read("max_unavailable", update.max_unavailable.as_deref())?;
+    let window = millis("stability_window", update.stability_window.as_deref())?;
+    let whole_seconds = |ms: u64| {
+        let seconds = (ms % 1000 == 0).then(|| u32::try_from(ms / 1000).ok()).flatten();
+        seconds.ok_or_else(|| FieldError::new("stability_window", "write whole seconds"))
+    };
+    Ok(v1::UpdateConfig {
+        parallelism: update.parallelism,
+        delay_ms: millis("delay", update.delay.as_deref())?,
+        failure_action: update.failure_action.clone(),
+        canary_weight: update.canary_weight,
+        canary_steps: update.canary_steps.clone(),
+        stability_window_seconds: window.map(whole_seconds).transpose()?,
+        surge: surge.map(|quantity| quantity.to_string()),
+        unavailable: unavailable.map(|quantity| quantity.to_string()),
+        order: update.order.clone(),
+        min_ready_ms: millis("min_ready", update.min_ready.as_deref())?,
+        healthy_deadline_ms: millis("healthy_deadline", update.healthy_deadline.as_deref())?,
+        progress_deadline_ms: millis("progress_deadline", update.progress_deadline.as_deref())?,
+        max_failure_percent: update.max_failure_percent,
+        ..Default::default()
+    })
+}
+
+/// A value that is worth writing: not empty, not 0, not the default.
+fn unless<T: PartialEq>(value: Option<T>, default: T) -> Option<T> {
+    value.filter(|value| *value != default)
+}
+
+fn shown(ms: Option<u64>, default: Duration) -> Option<String> {
+    let length = ms.map(Duration::from_millis);
+    unless(length, default).map(|length| humantime::format_duration(length).to_string())
+}
+
+fn amount<T: Display>(value: u64, show: impl FnOnce(u64) -> T) -> Option<String> {
+    unless(Some(value), 0).map(|value| show(value).to_string())
+}
+
+fn filled<T: PartialEq + Default>(section: T) -> Option<T> {
+    unless(Some(section), T::default())
+}
+
+fn text(value: String) -> Option<String> {
+    unless(Some(value), String::new())
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl From<&v1::ServiceSpec> for Manifest {
+    /// The manifest that means `spec`, without what has its default.
+    fn from(spec: &v1::ServiceSpec) -> Self {
+        use v1::service_spec::Mode;
+        let template = spec.template.clone().unwrap_or_default();
+        let (mode, replicas) = match &spec.mode {
+            Some(Mode::Global(_)) => (Some("global".into()), None),
+            Some(Mode::Replicated(replicated)) => (None, replicated.replicas),
+            None => (None, None),
+        };
+        let pull = words::PULLS.iter().find(|(_, pull)| *pull as i32 == template.pull);
+        Self {
+            name: spec.name.clone(),
+            image: template.image,
+            mode,
+            replicas,
+            command: template.command,
+            args: template.args,
+            env: template.env,
+            ports: template.ports.iter().map(port_back).collect(),
+            health: template.health.as_ref().map(check_back),
+            readiness: template.readiness.as_ref().map(check_back),
+            resources: template.resources.as_ref().map(resources_back).and_then(filled),
+            mounts: template.mounts.iter().map(mount_back).collect(),
+            placement: spec.placement.as_ref().map(placement_back).and_then(filled),
+            restart: spec.restart.as_ref().map(restart_back).and_then(filled),
+            stop: filled(Stop {
+                signal: text(template.stop_signal).filter(|signal| signal != "SIGTERM"),
+                timeout: shown(template.stop_timeout_ms, 10 * SECOND),
+            }),
+            pull: pull.map(|(name, _)| (*name).to_owned()).filter(|name| name != "missing"),
+            user: text(template.user),
+            working_dir: text(template.working_dir),
+            update: filled(update_back(spec)),
+            labels: spec.labels.clone(),
+            container_labels: template.labels,
+        }
+    }
+}
+
+fn port_back(port: &v1::Port) -> Port {
+    Port {
+        container: u16::try_from(port.container).unwrap_or_default(),
+        name: text(port.name.clone()),
+        protocol: (port.protocol() == v1::Protocol::Udp).then(|| "udp".into()),
+        host: unless(u16::try_from(port.host).ok(), 0),
+    }
+}
+
+fn check_back(check: &v1::HealthCheck) -> Check {
+    use v1::health_check::Probe;
+    let port = |port: u32| u16::try_from(port).unwrap_or_default();
+    let mut back = Check {
+        interval: shown(check.interval_ms, 10 * SECOND),
+        timeout: shown(check.timeout_ms, 2 * SECOND),
+        start_period: shown(check.start_period_ms, 30 * SECOND),
+        retries: unless(check.retries, 3),
+        successes: unless(check.successes, 1),
+        ..Check::default()
+    };
+    match &check.probe {
+        Some(Probe::Http(http)) => {
+            let path = text(http.path.clone()).filter(|path| path != "/");
+            back.http = Some(Http { port: port(http.port), path });
+        }
+        Some(Probe::Tcp(tcp)) => back.tcp = Some(Tcp { port: port(tcp.port) }),
+        Some(Probe::Exec(exec)) => back.exec = Some(Exec { command: exec.command.clone() }),
+        Some(Probe::Grpc(grpc)) => {
+            back.grpc =
+                Some(Grpc { port: port(grpc.port), service: text(grpc.service.clone()) });
+        }
+        None => {}
+    }
+    back
+}
+
+fn resources_back(from: &v1::Resources) -> Resources {
+    let cpu = |milli: u32| MilliCpu(milli).to_string();
+    Resources {
+        memory: amount(from.memory_limit_bytes, Bytes),
+        cpus: unless(Some(from.cpu_limit_milli), 0).map(cpu),
+        pids: unless(Some(from.pids_limit), 0),
+        reserve_memory: from.memory_reservation_bytes.map(|bytes| Bytes(bytes).to_string()),
+        reserve_cpus: from.cpu_reservation_milli.map(cpu),
+    }
+}
+
+fn mount_back(mount: &v1::Mount) -> Mount {
+    use v1::mount::Source;
+    let mut back = Mount {
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+        ..Mount::default()
+    };
+    match &mount.source {
+        Some(Source::Bind(path)) => back.bind = Some(path.clone()),
+        Some(Source::Volume(name)) => back.volume = Some(name.clone()),
+        Some(Source::Tmpfs(tmpfs)) => {
+            back.tmpfs = Some(Tmpfs { size: amount(tmpfs.size_bytes, Bytes) });
+        }
+        None => {}
+    }
+    back
+}
+
+fn placement_back(placement: &v1::Placement) -> Placement {
+    Placement {
+        constraints: placement.constraints.clone(),
+        spread: placement.spread.clone(),
+        max_per_node: unless(Some(placement.max_per_node), 0),
+    }
+}
+
+fn restart_back(restart: &v1::RestartPolicy) -> Restart {
+    Restart {
+        condition: text(restart.condition.clone()).filter(|condition| condition != "any"),
+        delay: shown(restart.delay_ms, SECOND),
+        delay_max: shown(restart.delay_max_ms, 60 * SECOND),
+        attempts: unless(restart.attempts, 5),
+        window: shown(restart.window_ms, 300 * SECOND),
+    }
+}
+
+fn update_back(spec: &v1::ServiceSpec) -> Update {
+    let config = spec.update_config.clone().unwrap_or_default();
+    let strategy = spec.strategy.and_then(|number| {
+        let named = words::STRATEGIES.iter().find(|(_, strategy)| *strategy as i32 == number);
+        named.map(|(name, _)| (*name).to_owned())
+    });
+    let seconds = |seconds: u32| u64::from(seconds) * 1000;
+    let quantity = |text: Option<String>, number: Option<u32>| {
+        text.or_else(|| number.map(|number| number.to_string()))
+    };
+    Update {
+        strategy: strategy.filter(|name| name != "rolling"),
+        parallelism: unless(config.parallelism, 1),
+        delay: shown(config.delay_ms.or(config.delay_seconds.map(seconds)), Duration::ZERO),
+        order: config.order.filter(|order| order != "start-first"),
+        max_surge: quantity(config.surge, config.max_surge).filter(|text| text != "1"),
+        max_unavailable: quantity(config.unavailable, config.max_unavailable)
+            .filter(|text| text != "0"),
+        min_ready: shown(config.min_ready_ms, 10 * SECOND),
+        healthy_deadline: shown(config.healthy_deadline_ms, 300 * SECOND),
+        progress_deadline: shown(config.progress_deadline_ms, 600 * SECOND),
+        failure_action: config.failure_action.filter(|action| action != "rollback"),
+        max_failure_percent: unless(config.max_failure_percent, 0),
+        canary_weight: config.canary_weight,
+        canary_steps: config.canary_steps,
+        stability_window: config.stability_window_seconds.map(|secs| {
+            humantime::format_duration(Duration::from_secs(secs.into())).to_string()
+        }),
+    }
+}

@@ -1,0 +1,69 @@
+//! Reads manifests from text that may be anything.
+
+use super::Manifest;
+use crate::failure::{Failure, Outcome};
+use serde_saphyr::{Budget, Options};
+use std::collections::BTreeSet;
+use warren_wire::v1;
+
+/// The largest manifest file: ten thousand services of a hundred bytes, and far below what a request may carry.
+pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// Documents of one file: as many as a file of that size can sensibly hold.
+const DOCUMENTS_MAX: usize = 1024;
+
+/// Aliases of one file: a few per service. More are a bomb.
+const ALIASES_MAX: usize = 4096;
+
+/// Nesting: the deepest field of a manifest is at 5.
+const DEPTH_MAX: usize = 16;
+
+/// Reads and checks all services of `bytes`; `source` names the file in errors.
+///
+/// # Errors
+/// What is wrong, with its place. Then nothing of the file may be used.
+pub fn parse(source: &str, bytes: &[u8]) -> Outcome<Vec<v1::ServiceSpec>> {
+    let refuse = |why: String| Failure::usage(format!("{source}: {why}"));
+    if bytes.len() > MANIFEST_BYTES_MAX {
+        let size = bytes.len();
+        return Err(refuse(format!("{size} bytes are more than {MANIFEST_BYTES_MAX}"))
+            .hint("split it into several files"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        refuse(format!("not UTF-8 from byte {} on", e.valid_up_to()))
+            .hint("save the file as UTF-8")
+    })?;
+    let manifests: Vec<Manifest> =
+        serde_saphyr::from_multiple_with_options(text, options()).map_err(|e| {
+            refuse(e.to_string()).hint("docs/guides/getting-started.md shows a whole manifest")
+        })?;
+    if manifests.is_empty() {
+        return Err(refuse("there is no service in it".into()));
+    }
+    let mut names = BTreeSet::new();
+    let mut specs = Vec::with_capacity(manifests.len());
+    for manifest in &manifests {
+        let name = &manifest.name;
+        let spec = manifest.to_spec().map_err(|e| refuse(format!("service {name}: {e}")))?;
+        if !names.insert(name) {
+            return Err(refuse(format!("service {name} is there twice")));
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        budget: Some(Budget {
+            max_documents: DOCUMENTS_MAX,
+            max_aliases: ALIASES_MAX,
+            max_anchors: ALIASES_MAX,
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
+            max_total_scalar_bytes: 4 * MANIFEST_BYTES_MAX,
+            ..Budget::default()
+        }),
+        strict_booleans: true,
+    }
+}
