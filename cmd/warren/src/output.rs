@@ -82,7 +82,7 @@ pub fn yaml<T: Serialize>(data: &T) -> Outcome<String> {
 /// A table with `header`, its rows, and a newline at its end.
 pub fn table<R: IntoIterator<Item = Vec<String>>>(header: &[&str], rows: R) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(|name| (*name).to_owned()));
     for row in rows {
         table.add_row(row);

@@ -52,8 +52,8 @@ struct TaskFlags {
     #[arg(long)]
     image: Option<String>,
     /// Command in place of the image's entrypoint; quotes keep spaces, no shell is run
-    #[arg(long, value_name = "COMMAND", value_parser = words::command_line)]
-    command: Option<std::vec::Vec<String>>,
+    #[arg(long, value_name = "COMMAND", value_parser = command)]
+    command: Option<Words>,
     /// How many tasks [default: 1]
     #[arg(long, short, value_name = "N", allow_negative_numbers = true, value_parser = replicas)]
     replicas: Option<u32>,
@@ -159,6 +159,14 @@ struct RestartFlags {
     window: Option<u64>,
 }
 
+/// A command line, split. A type of its own, since clap takes a bare list for a flag that repeats.
+#[derive(Clone, Debug)]
+struct Words(Vec<String>);
+
+fn command(text: &str) -> Result<Words, String> {
+    words::command_line(text).map(Words)
+}
+
 fn replicas(text: &str) -> Result<u32, String> {
     let most = warren_core::spec::REPLICAS_MAX;
     text.parse()
@@ -177,7 +185,7 @@ fn spread(text: &str) -> Result<LabelKey, String> {
 /// # Errors
 /// The first field that cannot be, by its path in the API.
 pub fn check(spec: &v1::ServiceSpec) -> Result<(), FieldError> {
-    warren_wire::convert::service_spec(spec.clone()).map(|_| ())
+    warren_wire::convert::spec::parse(spec.clone()).map(|_| ())
 }
 
 /// Checks a spec and names the flag where it cannot be.
@@ -246,7 +254,7 @@ impl TaskFlags {
             template.image.clone_from(image);
         }
         if let Some(command) = &self.command {
-            template.command.clone_from(command);
+            template.command.clone_from(&command.0);
         }
         for file in &self.env_file {
             template.env.extend(read_env(file)?);

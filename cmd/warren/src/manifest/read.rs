@@ -2,7 +2,7 @@
 
 use super::Manifest;
 use crate::failure::{Failure, Outcome};
-use serde_saphyr::{Budget, Options};
+use serde_saphyr::Options;
 use std::collections::BTreeSet;
 use warren_wire::v1;
 
@@ -55,15 +55,14 @@ pub fn parse(source: &str, bytes: &[u8]) -> Outcome<Vec<v1::ServiceSpec>> {
 
 fn options() -> Options {
     serde_saphyr::options! {
-        budget: Some(Budget {
+        budget: serde_saphyr::budget! {
             max_documents: DOCUMENTS_MAX,
             max_aliases: ALIASES_MAX,
             max_anchors: ALIASES_MAX,
             max_depth: DEPTH_MAX,
             flow_nesting_limit: DEPTH_MAX,
             max_total_scalar_bytes: 4 * MANIFEST_BYTES_MAX,
-            ..Budget::default()
-        }),
+        },
         strict_booleans: true,
     }
 }

@@ -1,0 +1,117 @@
+//! What flags make of a spec.
+
+use super::*;
+use crate::cli;
+use clap::Parser;
+
+#[derive(Parser, Debug)]
+struct Only {
+    #[command(flatten)]
+    spec: SpecFlags,
+    #[command(flatten)]
+    remove: RemoveFlags,
+}
+
+fn lay(args: &[&str], spec: &mut v1::ServiceSpec) -> Result<(), String> {
+    let words = std::iter::once("test").chain(args.iter().copied());
+    let only = Only::try_parse_from(words).map_err(|e| e.to_string())?;
+    only.remove.take_away(spec).map_err(|e| e.to_string())?;
+    only.spec.lay_over(spec).map_err(|e| e.to_string())?;
+    checked(spec).map_err(|e| e.to_string())
+}
+
+fn made(args: &[&str]) -> Result<v1::ServiceSpec, String> {
+    let mut spec = v1::ServiceSpec { name: "web".into(), ..Default::default() };
+    let args: Vec<&str> = ["--image", "web:v1"].iter().chain(args).copied().collect();
+    lay(&args, &mut spec).map(|()| spec)
+}
+
+#[test]
+fn what_is_given_is_in_the_spec() {
+    let spec = made(&[
+        "--replicas", "3", "-e", "A=1", "-e", "B=x=y", "--port", "http=8080", "--publish",
+        "80:8080", "--health-http", "8080/health", "--health-interval", "5s", "--ready-tcp",
+        "8080", "--memory", "64Mi", "--cpus", "0.5", "--pids", "50", "--mount",
+        "type=tmpfs,target=/tmp,size=1Mi", "--constraint", "node.labels.disk == ssd", "--spread",
+        "node.labels.zone", "--max-per-node", "2", "--restart", "on-failure", "--restart-delay",
+        "2s", "--stop-signal", "INT", "--stop-timeout", "3s", "--strategy", "recreate",
+        "--max-surge", "25%", "--min-ready", "1s", "--label", "team=a", "--container-label",
+        "x=y", "--command", "sh -c 'exit 0'", "--", "--verbose", "-x",
+    ])
+    .unwrap();
+    let template = spec.template.unwrap();
+    assert_eq!(spec.mode, Some(Mode::Replicated(v1::Replicated { replicas: Some(3) })));
+    assert_eq!(template.env["B"], "x=y");
+    let port = &template.ports[0];
+    assert_eq!((port.name.as_str(), port.container, port.host), ("http", 8080, 80));
+    assert_eq!(template.ports.len(), 1);
+    assert_eq!(template.health.unwrap().interval_ms, Some(5000));
+    assert_eq!(template.resources.unwrap().cpu_limit_milli, 500);
+    assert_eq!(template.command, ["sh", "-c", "exit 0"]);
+    assert_eq!(template.args, ["--verbose", "-x"]);
+    assert_eq!(template.stop_signal, "SIGINT");
+    let placement = spec.placement.unwrap();
+    assert_eq!(placement.constraints, ["node.labels.disk==ssd"]);
+    assert_eq!(placement.spread, ["zone"]);
+    assert_eq!(spec.restart.unwrap().condition, "on-failure");
+    assert_eq!(spec.update_config.unwrap().surge.as_deref(), Some("25%"));
+}
+
+#[test]
+fn an_update_changes_only_what_is_given() {
+    let before = made(&["-e", "A=1", "-p", "8080", "--memory", "64Mi", "--health-tcp", "8080"]);
+    let before = before.unwrap();
+    let mut after = before.clone();
+    lay(&["-e", "B=2", "--health-retries", "5", "--pids", "9"], &mut after).unwrap();
+    let mut expected = before.clone();
+    let template = expected.template.as_mut().unwrap();
+    template.env.insert("B".into(), "2".into());
+    template.health.as_mut().unwrap().retries = Some(5);
+    template.resources.as_mut().unwrap().pids_limit = 9;
+    expected.placement = after.placement.clone();
+    assert_eq!(after, expected);
+
+    let mut without = after;
+    lay(&["--env-rm", "A", "--port-rm", "8080", "--no-health"], &mut without).unwrap();
+    let template = without.template.unwrap();
+    assert_eq!(template.env.keys().collect::<Vec<_>>(), ["B"]);
+    assert!(template.ports.is_empty() && template.health.is_none());
+}
+
+#[test]
+fn a_wrong_flag_is_named_with_the_way_out() {
+    for (args, says) in [
+        (&["--replicas", "-1"][..], "write 0 to 50000"),
+        (&["--replicas", "100000"], "write 0 to 50000"),
+        (&["--port", "99999"], "1 to 65535"),
+        (&["--memory", "64 MB"], "256Mi"),
+        (&["--cpus", "lots"], "0.5"),
+        (&["-e", "NOVALUE"], "KEY=VALUE"),
+        (&["--health-interval", "5s"], "--health-http"),
+        (&["--health-http", "8080", "--health-tcp", "8080"], "cannot be used with"),
+        (&["--constraint", "disk=ssd"], "node.labels"),
+        (&["--strategy", "big-bang"], "blue-green"),
+        (&["--publish", "80:1", "--publish", "80:2"], "--port or --publish"),
+        (&["--max-surge", "0"], "--max-surge"),
+        (&["--mode", "global", "--replicas", "2"], "--replicas"),
+        (&["--env-rm", "X"], "--env-rm"),
+        (&["--command", "'x"], "quote"),
+    ] {
+        let refused = made(args).expect_err(&args.join(" "));
+        assert!(refused.contains(says), "{args:?}: {refused}");
+    }
+}
+
+#[test]
+fn create_and_update_have_the_same_flags() {
+    let tree = cli::tree();
+    let service = tree.find_subcommand("service").unwrap();
+    let flags = |name: &str| -> Vec<String> {
+        let command = service.find_subcommand(name).unwrap();
+        command.get_arguments().filter_map(|a| a.get_long()).map(str::to_owned).collect()
+    };
+    let update = flags("update");
+    for flag in flags("create") {
+        assert!(update.contains(&flag), "update has no --{flag}");
+    }
+}
