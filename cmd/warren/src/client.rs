@@ -2,10 +2,13 @@
 
 use crate::failure::{Exit, Failure, Outcome};
 use clap::Args;
+use std::error::Error;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+use warren_wire::channel::{self, RESPONSE_BYTES_MAX, Target};
 use warren_wire::v1;
 
 /// Where a node keeps everything, where nothing else is said.
@@ -14,22 +17,22 @@ pub const DATA_DIR: &str = "/var/lib/warren";
 /// The socket's name in the data directory.
 pub const SOCKET_NAME: &str = "warren.sock";
 
-/// How long the socket has to accept: it is on this machine.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long a call has that only asks or writes: an election and a slow disk, several times over. Creating a service
 /// asks a registry as well.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The largest answer that is taken: a list of 50,000 tasks with room to spare.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Which Warren to talk to.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Which Warren")]
 pub struct ClientArgs {
     /// Data directory of the node to talk to; its socket is in it
-    #[arg(long, global = true, env = "WARREN_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "WARREN_DATA_DIR",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
     pub data_dir: Option<PathBuf>,
     /// Socket to talk to
     #[arg(long, global = true, env = "WARREN_SOCKET", value_name = "PATH", hide_env_values = true)]
@@ -53,44 +56,36 @@ impl ClientArgs {
     /// Nothing answers at the socket, with what to do about it.
     pub async fn connect(&self) -> Outcome<Client> {
         let path = self.socket();
-        // The URI names no host: a unix socket has none.
-        let endpoint = Endpoint::from_static("http://warren").connect_timeout(CONNECT_TIMEOUT);
-        let target = path.clone();
-        let connector = tower::service_fn(move |_| {
-            let path = target.clone();
-            async move {
-                let stream = tokio::net::UnixStream::connect(path).await?;
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-            }
-        });
-        let channel = endpoint.connect_with_connector(connector).await;
-        channel.map(Client).map_err(|error| unreachable(&path, &error))
+        match channel::connect(&Target::Unix(path.clone())).await {
+            Ok(channel) => Ok(Client(channel)),
+            Err(error) => Err(unreachable(&path, &error)),
+        }
     }
 }
 
-fn unreachable(path: &Path, error: &tonic::transport::Error) -> Failure {
-    let mut source: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    let mut kind = std::io::ErrorKind::Other;
-    while let Some(inner) = source {
-        kind = inner.downcast_ref::<std::io::Error>().map_or(kind, std::io::Error::kind);
-        source = inner.source();
-    }
+fn unreachable(path: &Path, error: &(dyn Error + 'static)) -> Failure {
+    let chain =
+        || std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    let io = chain().find_map(|error| error.downcast_ref::<std::io::Error>());
     let shown = path.display();
-    let (why, hint) = match kind {
-        std::io::ErrorKind::NotFound => (
+    let (why, hint) = match io.map(std::io::Error::kind) {
+        Some(ErrorKind::NotFound) => (
             format!("no Warren runs here: there is no socket {shown}"),
             "start one with `warren up`, or name its data directory with --data-dir or \
              WARREN_DATA_DIR",
         ),
-        std::io::ErrorKind::ConnectionRefused => (
+        Some(ErrorKind::ConnectionRefused) => (
             format!("the Warren of {shown} does not run any more"),
             "start it again with `warren up` and the same --data-dir; its tasks still run",
         ),
-        std::io::ErrorKind::PermissionDenied => (
+        Some(ErrorKind::PermissionDenied) => (
             format!("the socket {shown} is not yours to use"),
             "run the command as the user that Warren runs as, most often root: sudo warren …",
         ),
-        _ => (format!("cannot connect to {shown}: {error}"), "is this the socket of a Warren?"),
+        _ => {
+            let causes: Vec<String> = chain().map(ToString::to_string).collect();
+            (format!("nobody answers: {}", causes.join(": ")), "is this the socket of a Warren?")
+        }
     };
     Failure::new(Exit::Unreachable, why).hint(hint)
 }
@@ -103,7 +98,7 @@ macro_rules! clients {
     ($($(#[$doc:meta])* $name:ident: $module:ident :: $client:ident,)*) => {
         $($(#[$doc])*
         pub fn $name(&self) -> v1::$module::$client<Channel> {
-            v1::$module::$client::new(self.0.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+            v1::$module::$client::new(self.0.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
         })*
     };
 }
@@ -168,14 +163,10 @@ pub fn request<T>(message: T) -> tonic::Request<T> {
 
 /// The name that `wrong` was perhaps meant to be.
 pub fn suggest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    /// Two slips of the finger in a name of three letters are another name.
-    const LIKENESS_MIN: f64 = 0.75;
-    let likeness = |name: &str| strsim::jaro_winkler(wrong, name);
-    known
-        .map(|name| (likeness(name), name))
-        .filter(|(like, _)| *like >= LIKENESS_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+    // One slip in three letters: more is another name.
+    let slips_max = (wrong.chars().count() / 3).max(1);
+    let slips = |name: &&str| strsim::damerau_levenshtein(wrong, name);
+    known.filter(|name| slips(name) <= slips_max).min_by_key(slips)
 }
 
 #[cfg(test)]
@@ -189,6 +180,7 @@ mod tests {
         assert_eq!(suggest("wbe"), Some("web"));
         assert_eq!(suggest("databse"), Some("database"));
         assert_eq!(suggest("xyz"), None);
+        assert_eq!(suggest("we"), Some("web"));
     }
 
     #[tokio::test]

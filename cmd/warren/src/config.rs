@@ -4,7 +4,7 @@
 mod keys;
 mod node;
 
-pub use keys::{KEYS, Key};
+pub use keys::KEYS;
 pub use node::{LogFormat, NodeConfig, RuntimeChoice, StoreChoice};
 
 use crate::client::{ClientArgs, suggest};
@@ -159,9 +159,8 @@ pub fn settings(
     }
     for (key, value) in flags.given(client) {
         // `--data-dir` is read from the environment by the command line too: say where it really came from.
-        let same = |setting: &Setting| {
-            matches!(setting.source, Source::Env(_)) && setting.value == value
-        };
+        let same =
+            |setting: &Setting| matches!(setting.source, Source::Env(_)) && setting.value == value;
         if !settings.get(key).is_some_and(same) {
             let source = Source::Flag(format!("--{}", key.replace('_', "-")));
             settings.insert(key, Setting { value, source });

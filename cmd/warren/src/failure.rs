@@ -1,6 +1,8 @@
 //! Why a command did not do what was asked: what the user reads, and the exit code that a script reads.
 
 use std::fmt;
+use tonic::Code;
+use warren_wire::status::ApiError;
 
 /// The exit codes, as `warren --help` documents them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,25 +94,22 @@ impl From<std::io::Error> for Failure {
 
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
-        use tonic::Code;
-        let exit = match status.code() {
+        let error = ApiError::from(status);
+        let exit = match error.code {
             Code::NotFound => Exit::NotFound,
             Code::DeadlineExceeded => Exit::Unfinished,
-            Code::Unavailable if status.message().is_empty() => Exit::Unreachable,
             _ => Exit::Failed,
         };
-        let message = match status.code() {
-            Code::InvalidArgument => crate::flags::name_flag(status.message()),
-            _ if status.message().is_empty() => format!("the cluster answered {}", status.code()),
-            _ => status.message().to_owned(),
+        let message = match error.field.as_deref().map(|field| crate::flags::flag_or(field)) {
+            Some(flag) => format!("{flag}: {}", error.message),
+            None => error.message,
         };
-        let failure = Self::new(exit, message);
-        match status.code() {
-            Code::Aborted => {
-                failure.hint("read it again (warren service inspect) and repeat the command")
-            }
-            Code::Unavailable => failure.hint("nothing was changed; try again in a moment"),
-            _ => failure,
-        }
+        let aborted = "somebody else changed it in the meantime: look at it and repeat the command";
+        let hint = match (error.hint, error.code) {
+            (Some(hint), _) => hint,
+            (None, Code::Aborted) => aborted.to_owned(),
+            (None, _) => String::new(),
+        };
+        Self { hint, ..Self::new(exit, message) }
     }
 }

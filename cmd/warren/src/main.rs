@@ -1,5 +1,7 @@
 //! The warren binary: manager, agent, resolver and command line in one. Here things are only put together.
 
+#![allow(unreachable_pub, reason = "in a binary, pub says what a module offers to the others")]
+
 mod cli;
 mod client;
 mod commands;

@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn pairs_leave_out_what_is_empty() {
         let text = pairs(&[("id", "s1".into()), ("user", String::new()), ("name", "web".into())]);
-        assert_eq!(text, "id:    s1\nname:  web\n");
+        assert_eq!(text, "id:   s1\nname: web\n");
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(90_000)), "1d 1h");
         assert_eq!(size(512), "512");
         assert_eq!(size(64 << 20), "64Mi");
-        assert_eq!(size(16_750_372_454), "15.6Gi");
+        assert_eq!(size(16_777_216_000), "15.6Gi");
         assert_eq!(moment(0), "");
         assert_eq!(moment(1_000), "1970-01-01T00:00:01Z");
     }

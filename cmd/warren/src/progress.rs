@@ -153,7 +153,9 @@ fn standing(seen: &v1::WatchServiceResponse, goal: Goal) -> Standing {
     let desired = usize::try_from(service.desired).unwrap_or(usize::MAX);
     match service.status.as_str() {
         "running" if serving == desired && live == desired => Standing::Reached,
-        "crash-looping" => Standing::Stuck(format!("its tasks fail again and again: {}", why(seen))),
+        "crash-looping" => {
+            Standing::Stuck(format!("its tasks fail again and again: {}", why(seen)))
+        }
         "deleting" => Standing::Stuck("it is being removed".into()),
         _ => Standing::OnTheWay,
     }
@@ -184,10 +186,9 @@ fn why(seen: &v1::WatchServiceResponse) -> String {
 fn summary(seen: &v1::WatchServiceResponse) -> String {
     match &seen.service {
         None => "nothing was heard of it yet".into(),
-        Some(service) => format!(
-            "{} of {} tasks ready on v{}",
-            service.ready, service.desired, service.revision
-        ),
+        Some(service) => {
+            format!("{} of {} tasks ready on v{}", service.ready, service.desired, service.revision)
+        }
     }
 }
 

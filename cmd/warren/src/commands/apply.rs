@@ -77,13 +77,8 @@ impl Apply {
         Ok((source, bytes))
     }
 
-    async fn create(
-        &self,
-        client: &Client,
-        spec: v1::ServiceSpec,
-    ) -> Outcome<(&'static str, u64)> {
-        let asked =
-            v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
+    async fn create(&self, client: &Client, spec: v1::ServiceSpec) -> Outcome<(&'static str, u64)> {
+        let asked = v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
         let made = client.services().create_service(request(asked)).await?.into_inner();
         Ok(("created", made.service.unwrap_or_default().generation))
     }

@@ -48,7 +48,8 @@ fn cli() -> String {
 }
 
 fn describe(page: &mut String, command: &clap::Command, path: &str) {
-    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+    for sub in
+        command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
     {
         let path = format!("{path} {}", sub.get_name());
         let help = sub.clone().bin_name(&path).after_help("").render_long_help().to_string();
@@ -70,11 +71,8 @@ fn config() -> String {
     );
     for key in KEYS {
         let flag = key.name.replace('_', "-");
-        let default = if key.default.is_empty() {
-            "empty".to_owned()
-        } else {
-            format!("`{}`", key.default)
-        };
+        let default =
+            if key.default.is_empty() { "empty".to_owned() } else { format!("`{}`", key.default) };
         let _ = writeln!(
             page,
             "## `{}`\n\n{}\n\n- Value: {}\n- Default: {default}\n- Environment: `{}`\n- Flag: `--{flag}`\n- Since: {}\n",

@@ -46,7 +46,10 @@ impl Why {
 
 /// One line for each wait.
 pub fn lines(waits: &[v1::Wait]) -> String {
-    waits.iter().map(|wait| format!("  {}: {}{}\n", wait.subject, wait.reason, times(wait))).collect()
+    waits
+        .iter()
+        .map(|wait| format!("  {}: {}{}\n", wait.subject, wait.reason, times(wait)))
+        .collect()
 }
 
 fn times(wait: &v1::Wait) -> String {

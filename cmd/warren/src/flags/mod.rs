@@ -6,7 +6,7 @@ mod remove;
 mod rollout;
 pub mod words;
 
-pub use names::name_flag;
+pub use names::flag_or;
 pub use remove::RemoveFlags;
 pub use rollout::RolloutFlags;
 
@@ -193,7 +193,8 @@ pub fn check(spec: &v1::ServiceSpec) -> Result<(), FieldError> {
 /// # Errors
 /// The first flag that cannot be.
 pub fn checked(spec: &v1::ServiceSpec) -> Outcome {
-    check(spec).map_err(|error| Failure::usage(name_flag(&error.to_string())))
+    check(spec)
+        .map_err(|error| Failure::usage(format!("{}: {}", flag_or(&error.field), error.problem)))
 }
 
 impl SpecFlags {
@@ -234,8 +235,10 @@ impl TaskFlags {
         };
         match (global, self.replicas) {
             (true, Some(_)) => {
-                return Err(Failure::usage("--replicas: a global service has one task on each node")
-                    .hint("leave --replicas out, or say --mode replicated"));
+                return Err(Failure::usage(
+                    "--replicas: a global service has one task on each node",
+                )
+                .hint("leave --replicas out, or say --mode replicated"));
             }
             (true, None) => *mode = Some(Mode::Global(v1::Global {})),
             (false, Some(count)) => {

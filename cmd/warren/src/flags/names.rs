@@ -71,21 +71,17 @@ const FLAGS: &[(&str, &str)] = &[
 pub fn flag_of(field: &str) -> Option<&'static str> {
     let field = field.strip_prefix("spec.").unwrap_or(field).replace("update_config", "update");
     let starts = |start: &str| {
-        field.strip_prefix(start).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
+        field
+            .strip_prefix(start)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
     };
     let named = FLAGS.iter().filter(|(start, _)| starts(start));
     named.max_by_key(|(start, _)| start.len()).map(|(_, flag)| *flag)
 }
 
-/// A message of the API that starts with a field's path, with the flag in its place.
-pub fn name_flag(message: &str) -> String {
-    match message.split_once(": ") {
-        Some((field, problem)) => match flag_of(field) {
-            Some(flag) => format!("{flag}: {problem}"),
-            None => message.to_owned(),
-        },
-        None => message.to_owned(),
-    }
+/// The flag that sets `field`, or the field where no flag does.
+pub fn flag_or(field: &str) -> &str {
+    flag_of(field).unwrap_or(field)
 }
 
 #[cfg(test)]
@@ -94,15 +90,12 @@ mod tests {
 
     #[test]
     fn a_field_is_named_by_the_flag_that_sets_it() {
-        assert_eq!(
-            name_flag("template.ports[1].host: host port 8080/tcp is published twice"),
-            "--port or --publish: host port 8080/tcp is published twice"
-        );
+        assert_eq!(flag_or("template.ports[1].host"), "--port or --publish");
         assert_eq!(flag_of("template.health.interval_ms"), Some("--health-interval"));
         assert_eq!(flag_of("update_config.max_surge"), Some("--max-surge"));
         assert_eq!(flag_of("restart.delay_max_ms"), Some("--restart-delay-max"));
         assert_eq!(flag_of("spec.template.env"), Some("--env"));
-        assert_eq!(name_flag("nodes: all down"), "nodes: all down");
+        assert_eq!(flag_or("node_id"), "node_id");
     }
 
     #[test]
@@ -112,7 +105,8 @@ mod tests {
         let create = tree.find_subcommand("service").unwrap().find_subcommand("create").unwrap();
         for (field, flag) in FLAGS {
             for name in flag.split(' ').filter(|word| word.starts_with("--") && word.len() > 2) {
-                let Some(name) = name.strip_prefix("--").filter(|name| !name.ends_with('…')) else {
+                let Some(name) = name.strip_prefix("--").filter(|name| !name.ends_with('…'))
+                else {
                     continue;
                 };
                 let known = |command: &clap::Command| {

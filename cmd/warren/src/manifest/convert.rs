@@ -27,7 +27,12 @@ impl Manifest {
             placement: self.placement.as_ref().map(placement),
             restart: self.restart.as_ref().map(restart).transpose().map_err(within("restart"))?,
             strategy: self.strategy()?,
-            update_config: self.update.as_ref().map(update).transpose().map_err(within("update"))?,
+            update_config: self
+                .update
+                .as_ref()
+                .map(update)
+                .transpose()
+                .map_err(within("update"))?,
             labels: self.labels.clone(),
         };
         crate::flags::check(&spec).map_err(manifest_words)?;
@@ -88,7 +93,12 @@ impl Manifest {
                 .transpose()
                 .map_err(within("resources"))?,
             health: self.health.as_ref().map(check).transpose().map_err(within("health"))?,
-            readiness: self.readiness.as_ref().map(check).transpose().map_err(within("readiness"))?,
+            readiness: self
+                .readiness
+                .as_ref()
+                .map(check)
+                .transpose()
+                .map_err(within("readiness"))?,
             stop_signal: stop.signal.unwrap_or_default(),
             stop_timeout_ms: millis("stop.timeout", stop.timeout.as_deref())?,
             labels: self.container_labels.clone(),
@@ -157,11 +167,7 @@ fn mount(mount: &Mount) -> Parsed<v1::Mount> {
             ));
         }
     };
-    Ok(v1::Mount {
-        target: mount.target.clone(),
-        read_only: mount.read_only,
-        source: Some(source),
-    })
+    Ok(v1::Mount { target: mount.target.clone(), read_only: mount.read_only, source: Some(source) })
 }
 
 fn resources(from: &Resources) -> Parsed<v1::Resources> {
@@ -225,8 +231,7 @@ fn restart(restart: &Restart) -> Parsed<v1::RestartPolicy> {
 
 fn update(update: &Update) -> Parsed<v1::UpdateConfig> {
     let surge: Option<Quantity> = read("max_surge", update.max_surge.as_deref())?;
-    let unavailable: Option<Quantity> =
-        read("max_unavailable", update.max_unavailable.as_deref())?;
+    let unavailable: Option<Quantity> = read("max_unavailable", update.max_unavailable.as_deref())?;
     let window = millis("stability_window", update.stability_window.as_deref())?;
     let whole_seconds = |ms: u64| {
         let seconds = (ms % 1000 == 0).then(|| u32::try_from(ms / 1000).ok()).flatten();
@@ -342,8 +347,7 @@ fn check_back(check: &v1::HealthCheck) -> Check {
         Some(Probe::Tcp(tcp)) => back.tcp = Some(Tcp { port: port(tcp.port) }),
         Some(Probe::Exec(exec)) => back.exec = Some(Exec { command: exec.command.clone() }),
         Some(Probe::Grpc(grpc)) => {
-            back.grpc =
-                Some(Grpc { port: port(grpc.port), service: text(grpc.service.clone()) });
+            back.grpc = Some(Grpc { port: port(grpc.port), service: text(grpc.service.clone()) });
         }
         None => {}
     }
@@ -363,11 +367,8 @@ fn resources_back(from: &v1::Resources) -> Resources {
 
 fn mount_back(mount: &v1::Mount) -> Mount {
     use v1::mount::Source;
-    let mut back = Mount {
-        target: mount.target.clone(),
-        read_only: mount.read_only,
-        ..Mount::default()
-    };
+    let mut back =
+        Mount { target: mount.target.clone(), read_only: mount.read_only, ..Mount::default() };
     match &mount.source {
         Some(Source::Bind(path)) => back.bind = Some(path.clone()),
         Some(Source::Volume(name)) => back.volume = Some(name.clone()),
@@ -422,8 +423,8 @@ fn update_back(spec: &v1::ServiceSpec) -> Update {
         max_failure_percent: unless(config.max_failure_percent, 0),
         canary_weight: config.canary_weight,
         canary_steps: config.canary_steps,
-        stability_window: config.stability_window_seconds.map(|secs| {
-            humantime::format_duration(Duration::from_secs(secs.into())).to_string()
-        }),
+        stability_window: config
+            .stability_window_seconds
+            .map(|secs| humantime::format_duration(Duration::from_secs(secs.into())).to_string()),
     }
 }

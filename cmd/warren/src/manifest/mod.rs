@@ -5,6 +5,8 @@
 
 mod convert;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use read::{MANIFEST_BYTES_MAX, parse};
 

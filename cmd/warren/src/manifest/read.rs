@@ -30,11 +30,10 @@ pub fn parse(source: &str, bytes: &[u8]) -> Outcome<Vec<v1::ServiceSpec>> {
             .hint("split it into several files"));
     }
     let text = std::str::from_utf8(bytes).map_err(|e| {
-        refuse(format!("not UTF-8 from byte {} on", e.valid_up_to()))
-            .hint("save the file as UTF-8")
+        refuse(format!("not UTF-8 from byte {} on", e.valid_up_to())).hint("save the file as UTF-8")
     })?;
-    let manifests: Vec<Manifest> =
-        serde_saphyr::from_multiple_with_options(text, options()).map_err(|e| {
+    let manifests: Vec<Manifest> = serde_saphyr::from_multiple_with_options(text, options())
+        .map_err(|e| {
             refuse(e.to_string()).hint("docs/guides/getting-started.md shows a whole manifest")
         })?;
     if manifests.is_empty() {

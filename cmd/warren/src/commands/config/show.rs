@@ -40,9 +40,9 @@ impl Show {
             })
             .collect();
         output::print(self.output.output, &shown, |shown| {
-            let rows = shown.iter().map(|one| {
-                vec![one.key.to_owned(), format!("{:?}", one.value), one.from.clone()]
-            });
+            let rows = shown
+                .iter()
+                .map(|one| vec![one.key.to_owned(), format!("{:?}", one.value), one.from.clone()]);
             output::table(&["KEY", "VALUE", "FROM"], rows)
         })
     }

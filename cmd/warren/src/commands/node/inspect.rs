@@ -33,7 +33,8 @@ impl Inspect {
 }
 
 fn table(node: &v1::Node) -> String {
-    let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<String> =
+        node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let cpu = |milli| MilliCpu(milli).to_string();
     let role = if node.leader { format!("{}, leads", node.role) } else { node.role.clone() };
     output::pairs(&[
@@ -41,7 +42,10 @@ fn table(node: &v1::Node) -> String {
         ("host", node.hostname.clone()),
         ("role", role),
         ("status", node.status.clone()),
-        ("takes tasks", if node.availability == "active" { "yes".into() } else { "no, it is drained".into() }),
+        (
+            "takes tasks",
+            if node.availability == "active" { "yes".into() } else { "no, it is drained".into() },
+        ),
         ("address", node.address.clone()),
         ("subnet", node.subnet.clone()),
         ("labels", labels.join(", ")),

@@ -32,13 +32,14 @@ impl Create {
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let spec = self.spec()?;
         let client = client.connect().await?;
-        let asked =
-            v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
+        let asked = v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
         let made = client.services().create_service(request(asked)).await.map_err(|status| {
             let exists = status.code() == tonic::Code::AlreadyExists;
             let failure = Failure::from(status);
             match exists {
-                true => failure.hint(format!("change it with `warren service update {}`", self.name)),
+                true => {
+                    failure.hint(format!("change it with `warren service update {}`", self.name))
+                }
                 false => failure,
             }
         })?;

@@ -159,7 +159,8 @@ struct RawTerminal(Termios);
 
 impl RawTerminal {
     fn enter() -> Outcome<Self> {
-        let refuse = |e: nix::Error| Failure::new(Exit::Failed, format!("the terminal refused: {e}"));
+        let refuse =
+            |e: nix::Error| Failure::new(Exit::Failed, format!("the terminal refused: {e}"));
         let before = tcgetattr(std::io::stdin()).map_err(refuse)?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);

@@ -48,7 +48,8 @@ impl Ps {
 /// Ended as it was asked to; a task that ended otherwise is news.
 fn is_past(task: &v1::Task) -> bool {
     let asked = task.desired != "run";
-    let ended = matches!(task.phase.as_str(), "completed" | "failed" | "rejected" | "stopped" | "lost");
+    let ended =
+        matches!(task.phase.as_str(), "completed" | "failed" | "rejected" | "stopped" | "lost");
     ended && asked
 }
 
@@ -68,8 +69,7 @@ pub fn table(tasks: &[v1::Task]) -> String {
             task.detail.clone(),
         ]
     });
-    let header =
-        ["ID", "TASK", "VERSION", "NODE", "ADDRESS", "STATE", "FOR", "RESTARTS", "DETAIL"];
+    let header = ["ID", "TASK", "VERSION", "NODE", "ADDRESS", "STATE", "FOR", "RESTARTS", "DETAIL"];
     output::table(&header, rows)
 }
 

@@ -38,11 +38,8 @@ impl Scale {
 }
 
 async fn scale(client: &Client, name: &str, replicas: u32) -> Outcome<Goal> {
-    let asked = v1::ScaleServiceRequest {
-        service_id: name.to_owned(),
-        replicas,
-        expect_generation: 0,
-    };
+    let asked =
+        v1::ScaleServiceRequest { service_id: name.to_owned(), replicas, expect_generation: 0 };
     match client.services().scale_service(request(asked)).await {
         Ok(answer) => {
             let generation = answer.into_inner().service.unwrap_or_default().generation;
@@ -70,7 +67,8 @@ fn pair(word: &str) -> Outcome<(&str, u32)> {
 fn number(text: &str) -> Outcome<u32> {
     let most = warren_core::spec::REPLICAS_MAX;
     text.parse().ok().filter(|count| *count <= most).ok_or_else(|| {
-        Failure::usage(format!("{text:?} is not a number of tasks")).hint(format!("write 0 to {most}"))
+        Failure::usage(format!("{text:?} is not a number of tasks"))
+            .hint(format!("write 0 to {most}"))
     })
 }
 
