@@ -25,7 +25,10 @@ async fn main() -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    say(&format!("\nThat took {:.0} s. Everything it made is gone.", start.elapsed().as_secs_f64()));
+    say(&format!(
+        "\nThat took {:.0} s. Everything it made is gone.",
+        start.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 
@@ -79,7 +82,10 @@ async fn show() -> anyhow::Result<()> {
     run(&node, &["service", "scale", "web", "5"]).await?;
     greet(&addresses(&node, 5).await?).await?;
 
-    step(6, "The node is to be drained. There is no other, so its tasks stay, and Warren says why.");
+    step(
+        6,
+        "The node is to be drained. There is no other, so its tasks stay, and Warren says why.",
+    );
     let name = node_name(&node).await?;
     run(&node, &["node", "drain", &name]).await?;
     run(&node, &["why", "web"]).await?;
