@@ -3,6 +3,7 @@
 //! `cargo run -p warren-test --bin reference` writes them; a tidy test compares them.
 
 mod api;
+pub mod binary;
 pub mod metrics;
 pub mod requirements;
 
@@ -14,7 +15,7 @@ pub struct Page {
     pub text: String,
 }
 
-/// Every page, made anew.
+/// Every page that the libraries tell, made anew; [`binary::pages`] has the others.
 ///
 /// # Errors
 /// Where a source of a page cannot be read or does not make sense; the message names it.

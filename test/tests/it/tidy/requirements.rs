@@ -30,9 +30,18 @@ fn every_tag_names_a_demand() {
 }
 
 #[test]
-fn generated_pages_are_current() {
-    let offences: Vec<String> = reference::pages()
-        .expect("the pages can be made")
+fn pages_of_the_libraries_are_current() {
+    refuse_stale(reference::pages().expect("the pages can be made"));
+}
+
+#[test]
+fn pages_of_the_binary_are_current() {
+    refuse_stale(reference::binary::pages().expect("the binary prints them"));
+}
+
+#[track_caller]
+fn refuse_stale(pages: Vec<reference::Page>) {
+    let offences: Vec<String> = pages
         .into_iter()
         .filter(|page| {
             let now = std::fs::read_to_string(tree::root().join(page.path)).unwrap_or_default();
