@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use warren_core::State;
-use warren_core::command::{Applied, Command, Rejection};
+use warren_core::command::{Applied, Rejection};
 use warren_core::id::NodeId;
 use warren_core::observed::Observed;
 use warren_core::traffic::TrafficView;
@@ -317,8 +317,7 @@ impl Hub {
         match self.reports.flush(Instant::now()) {
             Flush::Nothing => {}
             Flush::Acknowledge(acks) => self.acknowledge(acks),
-            Flush::Propose(commands) => {
-                let edges = commands.iter().map(edges_in).sum();
+            Flush::Propose { edges, commands } => {
                 let raft = self.raft.clone();
                 self.work.spawn(async move {
                     Done::Reported { edges, outcome: raft.propose(commands).await }
@@ -376,12 +375,5 @@ impl Hub {
         self.observer.connected(node, false);
         metrics::session_closed(why.word());
         metrics::sessions(self.sessions.len());
-    }
-}
-
-fn edges_in(command: &Command) -> usize {
-    match command {
-        Command::ReportTasks { edges, .. } => edges.len(),
-        _ => 0,
     }
 }

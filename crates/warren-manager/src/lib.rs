@@ -28,3 +28,6 @@ pub use leader::{Manager, ManagerHandle, Published};
 pub use options::Options;
 pub use relay::{Relay, RelayError, RelayInput, RelayReplies};
 pub use sessions::Sessions;
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ pub(crate) enum Flush {
     /// Nothing is to be written: acknowledge these.
     Acknowledge(Vec<Ack>),
     /// Propose these, and say how it went with [`Reports::settled`].
-    Propose(Vec<Command>),
+    Propose { edges: usize, commands: Vec<Command> },
 }
 
 /// The updates on their way.
@@ -125,9 +125,9 @@ impl Reports {
         let (acks, keep) = if all { (batch.acks, Vec::new()) } else { (Vec::new(), batch.acks) };
         self.waiting.acks = keep;
         let writing = Batch { edges: now_edges.to_vec(), acks };
-        let commands = commands(&writing.edges);
+        let (edges, commands) = (writing.edges.len(), commands(&writing.edges));
         self.writing = Some(writing);
-        Flush::Propose(commands)
+        Flush::Propose { edges, commands }
     }
 
     /// How the proposal went. Returns what to acknowledge; where it failed it is tried again.

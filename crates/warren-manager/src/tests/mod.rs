@@ -1,0 +1,24 @@
+//! A manager on a real Raft of one, and agents that speak the real session over a unix socket.
+
+mod agent;
+mod leases;
+mod relays;
+mod sessions;
+mod site;
+mod traffic;
+mod work;
+
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a test waits for what must happen: long, because the machine may be busy; nothing waits for it in vain.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The outcome of `work`, which must come.
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match timeout(DEADLINE, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("waited in vain: {what}"),
+    }
+}
