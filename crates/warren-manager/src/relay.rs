@@ -253,11 +253,13 @@ impl RelayReplies {
     }
 
     /// The next reply: a pinned image, a log line or a piece of output, or why there is no more. `None` after the last.
+    /// Cancelling loses no reply.
     pub async fn next(&mut self) -> Option<Result<Reply, RelayError>> {
         if self.ended {
             return None;
         }
         let node = self.node;
+        self.give_credit().await;
         match self.replies.recv().await {
             Some(Ok(Reply::End(_))) => {
                 self.ended = true;
@@ -268,7 +270,7 @@ impl RelayReplies {
                 Some(Err(RelayError::Refused { node, code, message }))
             }
             Some(Ok(reply @ (Reply::Pinned(_) | Reply::Log(_) | Reply::Exec(_)))) => {
-                self.give_credit().await;
+                self.taken += 1;
                 Some(Ok(reply))
             }
             Some(Err(error)) => {
@@ -283,15 +285,14 @@ impl RelayReplies {
     }
 
     async fn give_credit(&mut self) {
-        self.taken += 1;
         if self.taken < CREDIT / 2 {
             return;
         }
         let credit = Request::Credit(v1::RelayCredit { replies: self.taken });
-        self.taken = 0;
-        if let Err(error) = push(&self.lane, self.node, self.id, credit).await {
+        match push(&self.lane, self.node, self.id, credit).await {
+            Ok(()) => self.taken = 0,
             // The replies end by themselves when the session does.
-            tracing::debug!(node = %self.node, %error, "credit was not taken");
+            Err(error) => tracing::debug!(node = %self.node, %error, "credit was not taken"),
         }
     }
 }
