@@ -10,6 +10,7 @@
 //! Docker, DNS packets, files, the command line. It decides nothing that core can decide: core's functions choose, the
 //! loops here hear, propose and send.
 
+pub mod api;
 mod dispatcher;
 mod health;
 mod hub;

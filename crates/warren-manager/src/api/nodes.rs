@@ -1,0 +1,95 @@
+//! Nodes: show and steer.
+
+use super::{Api, CALL_TIMEOUT, lookup};
+use std::collections::BTreeSet;
+use tonic::{Request, Response, Status};
+use v1::nodes_server::Nodes;
+use warren_core::command::{Command, Rejection};
+use warren_core::id::NodeId;
+use warren_core::node::Availability;
+use warren_core::spec::FieldError;
+use warren_wire::convert::{labels, text};
+use warren_wire::status::ApiError;
+use warren_wire::v1;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Nodes for Api {
+    async fn list_nodes(
+        &self,
+        _request: Request<v1::ListNodesRequest>,
+    ) -> Answer<v1::ListNodesResponse> {
+        let work = Box::pin(async move {
+            let look = self.look().await?;
+            let sources = look.sources();
+            let leader = self.leader();
+            let nodes = look.state.nodes().map(|node| sources.node(node, leader)).collect();
+            Ok(v1::ListNodesResponse { nodes })
+        });
+        self.call("ListNodes", CALL_TIMEOUT, work).await
+    }
+
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Answer<v1::GetNodeResponse> {
+        let name = request.into_inner().node_id;
+        let work = Box::pin(async move {
+            let look = self.look().await?;
+            let node = lookup::node(&look.state, &name)?;
+            let node = look.sources().node(&node, self.leader());
+            Ok(v1::GetNodeResponse { node: Some(node) })
+        });
+        self.call("GetNode", CALL_TIMEOUT, work).await
+    }
+
+    async fn set_node_availability(
+        &self,
+        request: Request<v1::SetNodeAvailabilityRequest>,
+    ) -> Answer<v1::SetNodeAvailabilityResponse> {
+        let request = request.into_inner();
+        let work = Box::pin(async move {
+            let availability = availability(&request.availability)?;
+            let node = lookup::node(&self.look().await?.state, &request.node_id)?.id;
+            self.propose(Command::SetAvailability { node, availability }).await?;
+            Ok(v1::SetNodeAvailabilityResponse { node: Some(self.shown_node(node)?) })
+        });
+        self.call("SetNodeAvailability", CALL_TIMEOUT, work).await
+    }
+
+    async fn label_node(
+        &self,
+        request: Request<v1::LabelNodeRequest>,
+    ) -> Answer<v1::LabelNodeResponse> {
+        let request = request.into_inner();
+        let work = Box::pin(async move {
+            let set = labels("set", request.set)?;
+            let remove = request.remove.iter().map(|key| text("remove", key));
+            let remove = remove.collect::<Result<BTreeSet<_>, FieldError>>()?;
+            if let Some(both) = remove.iter().find(|key| set.contains_key(key)) {
+                return Err(ApiError::field("remove", format!("{both} is set as well")));
+            }
+            let node = lookup::node(&self.look().await?.state, &request.node_id)?.id;
+            self.propose(Command::LabelNode { node, set, remove }).await?;
+            Ok(v1::LabelNodeResponse { node: Some(self.shown_node(node)?) })
+        });
+        self.call("LabelNode", CALL_TIMEOUT, work).await
+    }
+}
+
+impl Api {
+    fn shown_node(&self, id: NodeId) -> Result<v1::Node, ApiError> {
+        let look = self.glance();
+        let node = look.state.node(id).ok_or(Rejection::NoNode(id))?;
+        Ok(look.sources().node(node, self.leader()))
+    }
+}
+
+fn availability(word: &str) -> Result<Availability, ApiError> {
+    match word {
+        "active" => Ok(Availability::Active),
+        "drain" => Ok(Availability::Drain),
+        other => {
+            let problem = format!("{other:?} is not known here: write active or drain");
+            Err(ApiError::field("availability", problem))
+        }
+    }
+}

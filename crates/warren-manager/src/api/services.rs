@@ -1,0 +1,294 @@
+//! Services: make, change, show.
+
+use super::actor::actor;
+use super::{Api, CALL_TIMEOUT, RESOLVE_CALL_TIMEOUT, lookup, update};
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+use v1::services_server::Services;
+use warren_core::command::{Applied, Command, Rejection};
+use warren_core::id::{Generation, ServiceId};
+use warren_core::service::{Actor, Service};
+use warren_core::spec::{Image, Mode, PinnedImage, PullPolicy, REPLICAS_MAX};
+use warren_wire::status::{ApiError, Code};
+use warren_wire::v1;
+
+/// The longest reason of a change: it is kept with its revision.
+const REASON_BYTES_MAX: usize = 1024;
+/// How often a change is laid over the service anew when somebody else wrote in between. Each try loses against one
+/// other writer only.
+const CONFLICTS_MAX: u32 = 8;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Services for Api {
+    type WatchServiceStream = BoxStream<'static, Result<v1::WatchServiceResponse, Status>>;
+
+    async fn create_service(
+        &self,
+        request: Request<v1::CreateServiceRequest>,
+    ) -> Answer<v1::CreateServiceResponse> {
+        let by = actor(&request);
+        let work = Box::pin(self.create(request.into_inner(), by));
+        self.call("CreateService", RESOLVE_CALL_TIMEOUT, work).await
+    }
+
+    async fn update_service(
+        &self,
+        request: Request<v1::UpdateServiceRequest>,
+    ) -> Answer<v1::UpdateServiceResponse> {
+        let by = actor(&request);
+        let work = Box::pin(self.update(request.into_inner(), by));
+        self.call("UpdateService", RESOLVE_CALL_TIMEOUT, work).await
+    }
+
+    async fn scale_service(
+        &self,
+        request: Request<v1::ScaleServiceRequest>,
+    ) -> Answer<v1::ScaleServiceResponse> {
+        let by = actor(&request);
+        let work = Box::pin(self.scale(request.into_inner(), by));
+        self.call("ScaleService", CALL_TIMEOUT, work).await
+    }
+
+    async fn restart_service(
+        &self,
+        request: Request<v1::RestartServiceRequest>,
+    ) -> Answer<v1::RestartServiceResponse> {
+        let by = actor(&request);
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let service = lookup::service(&self.look().await?.state, &text)?.id;
+            self.propose(Command::RestartService { service, by }).await?;
+            Ok(v1::RestartServiceResponse { service: Some(self.shown(service)?) })
+        });
+        self.call("RestartService", CALL_TIMEOUT, work).await
+    }
+
+    async fn delete_service(
+        &self,
+        request: Request<v1::DeleteServiceRequest>,
+    ) -> Answer<v1::DeleteServiceResponse> {
+        let by = actor(&request);
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let service = lookup::service(&self.look().await?.state, &text)?.id;
+            self.propose(Command::DeleteService { service, by }).await?;
+            Ok(v1::DeleteServiceResponse {})
+        });
+        self.call("DeleteService", CALL_TIMEOUT, work).await
+    }
+
+    async fn get_service(
+        &self,
+        request: Request<v1::GetServiceRequest>,
+    ) -> Answer<v1::GetServiceResponse> {
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let look = self.look().await?;
+            let service = lookup::service(&look.state, &text)?;
+            let sources = look.sources();
+            Ok(v1::GetServiceResponse {
+                service: Some(sources.service(&service)),
+                tasks: sources.tasks_of(&service),
+                waits: sources.waits(&service),
+            })
+        });
+        self.call("GetService", CALL_TIMEOUT, work).await
+    }
+
+    async fn list_services(
+        &self,
+        _request: Request<v1::ListServicesRequest>,
+    ) -> Answer<v1::ListServicesResponse> {
+        let work = Box::pin(async move {
+            let look = self.look().await?;
+            let sources = look.sources();
+            let mut services: Vec<_> = look.state.services().collect();
+            services.sort_by_key(|service| &service.spec.name);
+            let services = services.into_iter().map(|service| sources.service(service)).collect();
+            Ok(v1::ListServicesResponse { services })
+        });
+        self.call("ListServices", CALL_TIMEOUT, work).await
+    }
+
+    async fn watch_service(
+        &self,
+        request: Request<v1::WatchServiceRequest>,
+    ) -> Answer<Self::WatchServiceStream> {
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let service = lookup::service(&self.look().await?.state, &text)?;
+            Ok(self.watched(service.id))
+        });
+        self.call("WatchService", CALL_TIMEOUT, work).await
+    }
+
+    async fn get_service_version(
+        &self,
+        request: Request<v1::GetServiceVersionRequest>,
+    ) -> Answer<v1::GetServiceVersionResponse> {
+        let work = Box::pin(self.version(request.into_inner()));
+        self.call("GetServiceVersion", CALL_TIMEOUT, work).await
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<v1::ListVersionsRequest>,
+    ) -> Answer<v1::ListVersionsResponse> {
+        let work = Box::pin(self.versions(request.into_inner()));
+        self.call("ListVersions", CALL_TIMEOUT, work).await
+    }
+
+    async fn explain_service(
+        &self,
+        request: Request<v1::ExplainServiceRequest>,
+    ) -> Answer<v1::ExplainServiceResponse> {
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let look = self.look().await?;
+            let sources = look.sources();
+            let waits = if text.is_empty() {
+                look.state.services().flat_map(|service| sources.waits(service)).collect()
+            } else {
+                sources.waits(&*lookup::service(&look.state, &text)?)
+            };
+            Ok(v1::ExplainServiceResponse { waits })
+        });
+        self.call("ExplainService", CALL_TIMEOUT, work).await
+    }
+}
+
+impl Api {
+    async fn create(
+        &self,
+        request: v1::CreateServiceRequest,
+        by: Actor,
+    ) -> Result<v1::CreateServiceResponse, ApiError> {
+        let mut spec = update::parse(request.spec.unwrap_or_default())?;
+        // Refused here already, before a node is asked for an image that will not be used.
+        if let Some(service) = self.look().await?.state.service_named(&spec.name) {
+            return Err(taken(service));
+        }
+        if !request.skip_resolve {
+            let (image, pull) = (spec.template.image.clone(), spec.template.pull);
+            let field = "spec.template.image";
+            spec.template.pinned = Some(self.resolve(field, &image, pull).await?);
+        }
+        let applied = self.propose(Command::CreateService { spec: Box::new(spec), by }).await?;
+        let (id, _) = service_of(&applied)?;
+        Ok(v1::CreateServiceResponse { service: Some(self.shown(id)?) })
+    }
+
+    async fn update(
+        &self,
+        request: v1::UpdateServiceRequest,
+        by: Actor,
+    ) -> Result<v1::UpdateServiceResponse, ApiError> {
+        if request.reason.len() > REASON_BYTES_MAX {
+            let problem = format!("is longer than {REASON_BYTES_MAX} bytes");
+            return Err(ApiError::field("reason", problem));
+        }
+        let id = lookup::service(&self.look().await?.state, &request.service_id)?.id;
+        let named = !request.image.is_empty();
+        let field = if named { "image" } else { "spec.template.image" };
+        let mut known: Option<((Image, PullPolicy), PinnedImage)> = None;
+        for attempt in 1.. {
+            let state = self.state();
+            let service = state.service(id).ok_or(Rejection::NoService(id))?;
+            let mut spec = update::overlay(&service.spec, &request)?;
+            if let Some(wanted) = update::resolution(&service.spec, &spec, named) {
+                if request.skip_resolve {
+                    spec.template.pinned = None;
+                } else if let Some((_, pinned)) = known.as_ref().filter(|(key, _)| *key == wanted) {
+                    spec.template.pinned = Some(pinned.clone());
+                } else {
+                    let pinned = self.resolve(field, &wanted.0, wanted.1).await?;
+                    spec.template.pinned = Some(pinned.clone());
+                    known = Some((wanted, pinned));
+                }
+            }
+            let any = request.expect_generation == 0;
+            let expect =
+                if any { service.generation } else { Generation(request.expect_generation) };
+            let command = Command::UpdateService {
+                service: id,
+                expect,
+                spec: Box::new(spec),
+                by: by.clone(),
+                cause: request.reason.clone(),
+            };
+            match self.propose(command).await {
+                Err(error) if error.code == Code::Aborted && any && attempt < CONFLICTS_MAX => {}
+                outcome => {
+                    let (id, changed) = service_of(&outcome?)?;
+                    let service = Some(self.shown(id)?);
+                    return Ok(v1::UpdateServiceResponse { service, changed });
+                }
+            }
+        }
+        Err(ApiError::new(Code::Aborted, "others write to this service without a pause"))
+    }
+
+    async fn scale(
+        &self,
+        request: v1::ScaleServiceRequest,
+        by: Actor,
+    ) -> Result<v1::ScaleServiceResponse, ApiError> {
+        let replicas = request.replicas;
+        if replicas > REPLICAS_MAX {
+            let problem =
+                format!("{replicas} is more than {REPLICAS_MAX}, the most one service may have");
+            return Err(ApiError::field("replicas", problem));
+        }
+        let service = lookup::service(&self.look().await?.state, &request.service_id)?;
+        if service.spec.mode == Mode::Global {
+            return Err(Rejection::NotScalable(service.spec.name.clone()).into());
+        }
+        let expect = (request.expect_generation != 0).then_some(request.expect_generation);
+        let expect = expect.map(Generation);
+        let command = Command::ScaleService { service: service.id, expect, replicas, by };
+        let (id, _) = service_of(&self.propose(command).await?)?;
+        Ok(v1::ScaleServiceResponse { service: Some(self.shown(id)?) })
+    }
+
+    async fn resolve(
+        &self,
+        field: &str,
+        image: &Image,
+        pull: PullPolicy,
+    ) -> Result<PinnedImage, ApiError> {
+        self.backend.reach.resolve(image, pull).await.map_err(|error| match error.code {
+            // A node has looked, and there is no such image: that is about the request, not about the cluster.
+            Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => {
+                ApiError::field(field, error.message)
+            }
+            _ => error,
+        })
+    }
+
+    /// A service after a change to it.
+    fn shown(&self, id: ServiceId) -> Result<v1::Service, ApiError> {
+        let look = self.glance();
+        let service = look.state.service(id).ok_or(Rejection::NoService(id))?;
+        Ok(look.sources().service(service))
+    }
+}
+
+fn taken(service: &Service) -> ApiError {
+    let name = service.spec.name.clone();
+    if service.deleting {
+        Rejection::Deleting(name).into()
+    } else {
+        Rejection::NameTaken { name, id: service.id }.into()
+    }
+}
+
+fn service_of(applied: &Applied) -> Result<(ServiceId, bool), ApiError> {
+    match applied {
+        Applied::Service { id, changed, .. } => Ok((*id, *changed)),
+        Applied::Done | Applied::Node { .. } | Applied::Tasks(_) => {
+            Err(ApiError::new(Code::Internal, "the change was applied to something else"))
+        }
+    }
+}
