@@ -86,6 +86,19 @@ impl Node {
         })
     }
 
+    /// Tries to start a node that is to refuse, and gives what it said.
+    ///
+    /// # Errors
+    /// Where it starts all the same.
+    pub async fn refused(&self, arguments: &[&str]) -> anyhow::Result<Said> {
+        let dir = self.data_dir();
+        let up = ["up", "--data-dir", &path_text(&dir)?, "--runtime", self.runtime.name()];
+        let ports = ["--http", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--pool", &self.pool];
+        let said = self.command(&[&up[..], &ports[..], arguments].concat()).await?;
+        ensure!(said.code != Some(0), "it ran and ended well: {said:?}");
+        Ok(said)
+    }
+
     /// Starts it, for the first time or after an end, and waits until it is ready.
     ///
     /// # Errors
@@ -109,12 +122,9 @@ impl Node {
             .context("warren starts")?;
         self.child = Some(child);
         self.wait_until_ready().await.with_context(|| self.log_end())?;
-        if self.cluster.is_none() {
-            let status = self.json(&["status"]).await?;
-            let id = status.pointer("/id").or_else(|| status.pointer("/cluster/id"));
-            let id = id.and_then(Value::as_str).context("the status names the cluster")?;
-            self.cluster = Some(id.to_owned());
-        }
+        let run = self.run()?;
+        let id = run.get("cluster_id").and_then(Value::as_str);
+        self.cluster = Some(id.context("run.json names the cluster")?.to_owned());
         Ok(())
     }
 

@@ -15,8 +15,9 @@ use crate::image;
 /// A killed process is gone in milliseconds, unless the kernel is writing its memory out.
 const GONE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Kills every process whose program lies below a folder, and waits until they are gone. The process runtime copies
-/// the programs of its tasks into the data directory, so these are the tasks of the node that had it.
+/// Kills every process whose program lies below a folder or that was started with its path, and waits until they are
+/// gone. The process runtime copies the programs of its tasks into the data directory and tells their supervisors
+/// where it is, so these are the tasks of the node that had it.
 pub fn processes_below(folder: &Path) {
     let start = Instant::now();
     loop {
@@ -36,7 +37,10 @@ fn running_below(folder: &Path) -> Vec<Pid> {
     entries
         .filter(|entry| {
             let program = std::fs::read_link(entry.path().join("exe"));
+            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words = String::from_utf8_lossy(&words);
             program.is_ok_and(|program| program.starts_with(folder))
+                || words.contains(&*folder.to_string_lossy())
         })
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
         .collect()

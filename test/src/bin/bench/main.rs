@@ -1,0 +1,71 @@
+//! `make bench`: Warren beside its peers on this machine, in one run. Absolute figures are this machine's; the ratios
+//! are what to compare.
+
+mod etcd;
+mod idle;
+mod raw;
+mod start;
+mod writes;
+
+use std::io::Write as _;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    say("| what | Warren | peer | ratio | aim |\n|---|---|---|---|---|");
+    idle::run().await?;
+    writes::run().await?;
+    start::run().await
+}
+
+/// Prints at once: a bench takes minutes, and its reader watches.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// One line of the table. The ratio is taken so that more than 1 is better than the peer.
+fn row(what: &str, ours: Figure, peer: Option<(&str, Figure)>, aim: &str) {
+    let (shown, ratio) = match peer {
+        Some((name, theirs)) => {
+            let ratio = match ours.unit {
+                Unit::PerSecond => ours.value / theirs.value,
+                Unit::Seconds | Unit::Percent | Unit::Mebibytes => theirs.value / ours.value,
+            };
+            (format!("{theirs} {name}"), format!("{ratio:.2}×"))
+        }
+        None => ("–".to_owned(), "–".to_owned()),
+    };
+    say(&format!("| {what} | {ours} | {shown} | {ratio} | {aim} |"));
+}
+
+/// A measured value.
+#[derive(Clone, Copy)]
+struct Figure {
+    value: f64,
+    unit: Unit,
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    PerSecond,
+    Seconds,
+    Percent,
+    Mebibytes,
+}
+
+impl std::fmt::Display for Figure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.value;
+        match self.unit {
+            Unit::PerSecond => write!(f, "{value:.0}/s"),
+            Unit::Seconds => write!(f, "{value:.2} s"),
+            Unit::Percent => write!(f, "{value:.2} %"),
+            Unit::Mebibytes => write!(f, "{value:.1} MiB"),
+        }
+    }
+}
+
+/// The middle one of several runs; a single run on a busy machine says little.
+fn median(mut runs: Vec<f64>) -> f64 {
+    runs.sort_by(f64::total_cmp);
+    runs[runs.len() / 2]
+}
