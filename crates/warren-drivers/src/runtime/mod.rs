@@ -5,12 +5,14 @@
 //! so that an agent that was killed finds its tasks again by their [`Labels`].
 
 mod container;
+pub mod contract;
 pub mod docker;
 mod error;
 mod image;
 mod info;
 mod labels;
 mod measured;
+pub mod process;
 mod stream;
 
 pub use container::{Container, ContainerRef, ContainerSpec, ContainerState, Dns, Exit, Stats};
@@ -25,6 +27,7 @@ pub use stream::{
 
 use self::docker::{Docker, DockerOptions};
 use self::measured::Measured;
+use self::process::{Process, ProcessOptions};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +39,8 @@ use warren_core::spec::{Image, PinnedImage, PullPolicy, Signal};
 pub enum Options {
     /// A Docker engine.
     Docker(DockerOptions),
+    /// Processes of this machine.
+    Process(ProcessOptions),
 }
 
 /// Opens a runtime. Its calls are measured.
@@ -48,6 +53,10 @@ pub async fn open(options: Options) -> Result<Arc<dyn ContainerRuntime>, Runtime
         Options::Docker(options) => {
             let inner = Docker::open(options).await?;
             Ok(Arc::new(Measured { kind: RuntimeKind::Docker, inner }))
+        }
+        Options::Process(options) => {
+            let inner = Process::open(options).await?;
+            Ok(Arc::new(Measured { kind: RuntimeKind::Process, inner }))
         }
     }
 }
@@ -108,7 +117,7 @@ pub trait ContainerRuntime: Send + Sync {
     ///
     /// # Errors
     /// [`RuntimeError::Conflict`] where its address or a host port is taken, [`RuntimeError::Refused`]
-    /// where its command cannot be run.
+    /// where its command cannot be run (with an init process in between, as with Docker, it ends with code 127 instead).
     async fn start(&self, container: &ContainerRef) -> Result<(), RuntimeError>;
 
     /// Sends `signal`, and SIGKILL where the container still runs after `timeout`. Returns once it has

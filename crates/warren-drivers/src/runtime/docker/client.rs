@@ -147,10 +147,13 @@ pub(super) fn timeout(what: &str, after: Duration) -> RuntimeError {
     RuntimeError::Timeout { what: what.to_owned(), after }
 }
 
-/// Engines report a taken address as 403, a taken host port as 500.
+/// What somebody else has is reported with any code: a taken address as 403, a taken host port as 500, a name that two
+/// networks have as 400.
 fn is_taken(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    message.contains("address already in use") || message.contains("port is already allocated")
+    ["address already in use", "port is already allocated", "is ambiguous"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// The error with its causes, which bollard's own text leaves out.

@@ -9,7 +9,7 @@ use crate::runtime::docker::auth;
 use crate::runtime::docker::client::{CHANGE, Client, READ, REGISTRY, timeout};
 use crate::runtime::{Credentials, PullProgress, RuntimeError, Scope};
 use bollard::errors::Error;
-use bollard::models::{CreateImageInfo, ImageInspect, ImageSummary};
+use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::{
     CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
     RemoveImageOptions, TagImageOptionsBuilder,
@@ -238,57 +238,58 @@ pub(super) async fn cleanup(
     let keep: BTreeSet<&str> = keep.iter().map(|image| hex_of(&image.0)).collect();
     let repositories = [PIN, PULLED].map(|kind| repository_of(kind, scope));
     let filters = HashMap::from([("reference".to_owned(), repositories.to_vec())]);
-    let query = ListImagesOptionsBuilder::new().digests(true).filters(&filters).build();
+    let query = ListImagesOptionsBuilder::new().filters(&filters).build();
     let listing = client.docker.list_images(Some(query));
     let mut removed = Vec::new();
     for image in client.call("listing images", READ, listing).await? {
-        let tags = Tags::of(&image, &repositories);
-        if tags.ours.iter().any(|tag| keep.contains(tag_part(tag)))
-            || in_use(client, &image).await?
-        {
+        // A filtered list leaves out the names that the filter does not match.
+        let Some(names) = find(client, &image.id).await? else { continue };
+        let names = Names::of(names, &repositories);
+        let ours = names.pins.iter().chain(&names.pulled);
+        if ours.clone().any(|tag| keep.contains(hex_of(tag))) || in_use(client, &image.id).await? {
             continue;
         }
-        if tags.pulled.is_empty() || tags.has_others {
-            for tag in &tags.ours {
+        if names.pulled.is_empty() || names.has_others {
+            for tag in ours {
                 untag(client, tag).await?;
             }
             continue;
         }
         // The tag that says it is ours to remove goes last: an attempt cut short is taken up again.
-        let pins = tags.ours.iter().filter(|tag| !tags.pulled.contains(tag));
-        for reference in pins.chain(&image.repo_digests).chain(&tags.pulled) {
-            untag(client, reference).await?;
+        for name in names.pins.iter().chain(&names.digests).chain(&names.pulled) {
+            untag(client, name).await?;
         }
-        removed.extend(image.repo_digests.iter().cloned().map(PinnedImage));
+        removed.extend(names.digests.into_iter().map(PinnedImage));
     }
     Ok(removed)
 }
 
-struct Tags {
-    /// Tags of Warren's two repositories.
-    ours: Vec<String>,
-    /// Those of them that say that Warren brought the image here.
+/// The names of one image.
+struct Names {
+    /// Tags of Warren that keep it.
+    pins: Vec<String>,
+    /// Tags of Warren that say that it brought the image here.
     pulled: Vec<String>,
-    /// Whether anybody else has given the image a name.
+    /// Whether anybody else has given it a name.
     has_others: bool,
+    /// Its names in registries.
+    digests: Vec<String>,
 }
 
-impl Tags {
-    fn of(image: &ImageSummary, [pins, pulled]: &[String; 2]) -> Self {
-        let is_in = |tag: &String, repo: &String| repository(tag) == repo;
-        let (ours, others): (Vec<String>, Vec<String>) = image
-            .repo_tags
-            .iter()
-            .filter(|tag| *tag != "<none>:<none>")
-            .cloned()
-            .partition(|tag| is_in(tag, pins) || is_in(tag, pulled));
-        let pulled = ours.iter().filter(|tag| is_in(tag, pulled)).cloned().collect();
-        Self { ours, pulled, has_others: !others.is_empty() }
+impl Names {
+    fn of(image: ImageInspect, [pins, pulled]: &[String; 2]) -> Self {
+        let tags = image.repo_tags.unwrap_or_default();
+        let (pins, tags): (Vec<_>, Vec<_>) =
+            tags.into_iter().partition(|tag| repository(tag) == pins);
+        let (pulled, others): (Vec<_>, Vec<_>) =
+            tags.into_iter().partition(|tag| repository(tag) == pulled);
+        let digests = image.repo_digests.unwrap_or_default();
+        Self { pins, pulled, has_others: !others.is_empty(), digests }
     }
 }
 
-async fn in_use(client: &Client, image: &ImageSummary) -> Result<bool, RuntimeError> {
-    let filters = HashMap::from([("ancestor".to_owned(), vec![image.id.clone()])]);
+async fn in_use(client: &Client, image: &str) -> Result<bool, RuntimeError> {
+    let filters = HashMap::from([("ancestor".to_owned(), vec![image.to_owned()])]);
     let query = ListContainersOptionsBuilder::new().all(true).limit(1).filters(&filters).build();
     let listing = client.docker.list_containers(Some(query));
     Ok(!client.call("listing containers", READ, listing).await?.is_empty())
@@ -309,13 +310,9 @@ fn repository_of(kind: &str, scope: &Scope) -> String {
     format!("{kind}/{}-{}", cluster.to_ascii_lowercase(), scope.node)
 }
 
-/// The digits of an id or a digest, by which an image is found again.
+/// The digits of an id or a digest, which are the tag under which Warren keeps the image.
 fn hex_of(pinned: &str) -> &str {
     pinned.rsplit(':').next().unwrap_or(pinned)
-}
-
-fn tag_part(reference: &str) -> &str {
-    hex_of(reference)
 }
 
 /// A reference without its tag and digest.

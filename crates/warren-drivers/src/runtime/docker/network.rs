@@ -15,10 +15,18 @@ pub(super) async fn prepare(
     scope: &Scope,
     spec: &NetworkSpec,
 ) -> Result<(), RuntimeError> {
+    let what = format!("network {} ({})", spec.name, spec.subnet);
     if let Some(found) = find(client, scope, &spec.name).await? {
         return check(&found, spec);
     }
-    let what = format!("network {} ({})", spec.name, spec.subnet);
+    // The engine takes a second network of one name, and then can start no container in either.
+    if named(client, HashMap::new(), &spec.name).await?.is_some() {
+        let why = format!(
+            "a network of this name is there and is not Warren's: remove it (docker network rm {})",
+            spec.name
+        );
+        return Err(RuntimeError::Conflict { what, why });
+    }
     let request = request(scope, spec);
     match client.call(&what, CHANGE, client.docker.create_network(request)).await {
         Ok(_) => Ok(()),
@@ -35,7 +43,7 @@ pub(super) async fn prepare(
     }
 }
 
-/// The engine's id of our network of that name: two networks may have one name.
+/// The engine's id of our network of that name.
 pub(super) async fn id(client: &Client, scope: &Scope, name: &str) -> Result<String, RuntimeError> {
     let network = find(client, scope, name).await?;
     network.and_then(|network| network.id).ok_or_else(|| RuntimeError::Conflict {
@@ -45,7 +53,15 @@ pub(super) async fn id(client: &Client, scope: &Scope, name: &str) -> Result<Str
 }
 
 async fn find(client: &Client, scope: &Scope, name: &str) -> Result<Option<Network>, RuntimeError> {
-    let options = ListNetworksOptionsBuilder::new().filters(&ours(scope)).build();
+    named(client, ours(scope), name).await
+}
+
+async fn named(
+    client: &Client,
+    filters: HashMap<String, Vec<String>>,
+    name: &str,
+) -> Result<Option<Network>, RuntimeError> {
+    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
     let listing = client.docker.list_networks(Some(options));
     let networks = client.call("listing networks", READ, listing).await?;
     Ok(networks.into_iter().find(|network| network.name.as_deref() == Some(name)))
