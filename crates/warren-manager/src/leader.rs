@@ -112,7 +112,8 @@ impl Manager {
         (Self { options, raft, leadership, term, published, traffic, wedged }, handle)
     }
 
-    /// Runs until `shutdown`; its loops have ended when it returns. Run it once, beside the Raft runner, and stop it first.
+    /// Runs until `shutdown`; its loops have ended when it returns. Run it once, beside the Raft runner, and stop it
+    /// first.
     pub async fn run(mut self, shutdown: CancellationToken) {
         while let Some(term) = self.next(&shutdown).await {
             if let Err(error) = self.raft.barrier().await {

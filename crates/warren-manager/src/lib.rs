@@ -1,4 +1,5 @@
-//! The manager: hears what nodes say, plans with core, proposes to Raft, tells nodes what to run and where traffic goes,
+//! The manager: hears what nodes say, plans with core, proposes to Raft, tells nodes what to run and where traffic
+//! goes,
 //! and serves the API.
 //!
 //! [`Manager::new`] takes a Raft handle and gives a [`Manager`], the one role to run, and a [`ManagerHandle`], through

@@ -18,7 +18,8 @@ use warren_wire::v1::relay::Request;
 use warren_wire::v1::relay_reply::Reply;
 use warren_wire::v1::{self, ManagerMessage};
 
-/// Replies that a node may send before its caller has taken any: 64 log lines or chunks of 64 KiB bound a relay's memory
+/// Replies that a node may send before its caller has taken any: 64 log lines or chunks of 64 KiB bound a relay's
+/// memory
 /// to 4 MiB, and keep a round trip of 10 ms busy at 400 MiB/s.
 pub(crate) const CREDIT: u32 = 64;
 /// What fits between hub and caller: the credit, and the news that the session is lost.

@@ -16,7 +16,8 @@ use warren_wire::v1::rollouts_server::RolloutsServer;
 use warren_wire::v1::services_server::ServicesServer;
 use warren_wire::v1::tasks_server::TasksServer;
 
-/// Calls of one connection that are worked on at once; more are refused at once with RESOURCE_EXHAUSTED. 64 writers keep
+/// Calls of one connection that are worked on at once; more are refused at once with RESOURCE_EXHAUSTED. 64 writers
+/// keep
 /// the log's group commit full, and twice as many wait in it.
 pub const REQUESTS_PER_CONNECTION_MAX: usize = 128;
 /// Streams of one connection that are open at once, those that only send included.

@@ -95,7 +95,8 @@ fn function_name(line: &str) -> Option<&str> {
 #[test]
 fn functions_fit_a_screen() {
     let mut offences = Vec::new();
-    for file in tree::rust_files() {
+    // A test may be one long table of cases.
+    for file in tree::rust_files().iter().filter(|file| !file.is_test()) {
         for (index, name, lines) in functions(&tree::code_only(&file.text)) {
             if lines > FUNCTION_LINES_MAX {
                 offences.push(file.at(index, &format!("fn {name} has {lines} lines of code")));
