@@ -1,5 +1,4 @@
 //! The end-to-end and tidy tests: one binary, so that a change links once.
 
-mod node;
 mod tidy;
 mod workload;
