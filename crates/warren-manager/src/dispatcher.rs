@@ -4,22 +4,38 @@
 
 use std::collections::BTreeSet;
 use warren_core::assignment::{self, Assignments, Want};
+use warren_core::converge::brake;
 use warren_core::id::NodeId;
 use warren_core::{Changes, State};
 use warren_wire::convert;
 use warren_wire::v1;
-
-/// A node that comes back may have to stop this many of its tasks, or [`STOPS_PERCENT`] of them, without a reason that
-/// the message names: the guard that the session promises (proto `Full.stop_allowance`).
-const STOPS_MIN: usize = 2;
-/// See [`STOPS_MIN`].
-const STOPS_PERCENT: usize = 30;
 
 /// Where the assignments of a node stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Position {
     pub(crate) revision: u64,
     pub(crate) digest: [u8; 32],
+}
+
+/// What a Full may stop beyond what its reader allows by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stops {
+    /// Nothing: the cluster was restored, and what runs is to be adopted first.
+    None,
+    /// The tasks that it names as to be stopped or ended.
+    Named,
+    /// All: the node was down, and the cluster has given its tasks up.
+    All,
+}
+
+impl Stops {
+    pub(crate) fn after(was_down: bool, restored: bool) -> Self {
+        match (restored, was_down) {
+            (true, _) => Self::None,
+            (false, true) => Self::All,
+            (false, false) => Self::Named,
+        }
+    }
 }
 
 /// The nodes whose assignments may differ between two states.
@@ -57,16 +73,15 @@ pub(crate) fn change(
     Some((assign, to))
 }
 
-/// All assignments of `node`. `was_down` says that the cluster had given the node's tasks up, so that it may have to
-/// stop all that it runs.
-pub(crate) fn full(state: &State, node: NodeId, was_down: bool) -> (v1::Full, Position) {
+/// All assignments of `node`.
+pub(crate) fn full(state: &State, node: NodeId, stops: Stops) -> (v1::Full, Position) {
     let assignments = of(state, node);
     let at = Position { revision: state.applied().0, digest: assignment::digest(&assignments) };
     let full = v1::Full {
         revision: at.revision,
         tasks: assignments.values().map(convert::assignment::render).collect(),
         digest: at.digest.to_vec(),
-        stop_allowance: allowance(&assignments, was_down),
+        stop_allowance: allowance(&assignments, stops),
     };
     (full, at)
 }
@@ -81,11 +96,13 @@ fn of(state: &State, node: NodeId) -> Assignments {
 }
 
 /// Stops that the message itself asks for are no sign of a leader that has forgotten something.
-fn allowance(assignments: &Assignments, was_down: bool) -> Option<u32> {
-    if was_down {
-        return Some(u32::MAX);
-    }
+fn allowance(assignments: &Assignments, stops: Stops) -> Option<u32> {
     let named = assignments.values().filter(|item| item.want != Want::Run).count();
-    let unnamed = STOPS_MIN.max(assignments.len() * STOPS_PERCENT / 100);
-    (named > 0).then(|| u32::try_from(named + unnamed).unwrap_or(u32::MAX))
+    match stops {
+        Stops::All => Some(u32::MAX),
+        Stops::Named if named > 0 => {
+            Some(u32::try_from(named + brake(assignments.len())).unwrap_or(u32::MAX))
+        }
+        Stops::Named | Stops::None => None,
+    }
 }

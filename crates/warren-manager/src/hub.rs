@@ -44,6 +44,9 @@ const REGISTRATIONS_MAX: usize = 512;
 const SESSIONS_MAX: usize = 10_000;
 /// How often requests whose callers are gone are looked for, while there are requests.
 const SWEEP: Duration = Duration::from_millis(250);
+/// How often signs of life are shown where nothing else was heard: well within a lease. Each time costs a copy of what
+/// changed.
+const SHOW: Duration = Duration::from_millis(250);
 /// A node that has not taken its assignments over in this time is sent all of them again.
 const RESYNC_AFTER: Duration = Duration::from_secs(3);
 /// The same while the node says that it holds them back: an operator has to look.
@@ -98,6 +101,8 @@ pub(crate) struct Hub {
     sessions: BTreeMap<NodeId, Session>,
     last_session: u64,
     observer: Observer,
+    /// When what was heard was last shown.
+    shown: Instant,
     reports: Reports,
     traffic: Traffic,
     /// Whether enough has been heard to tell where traffic goes.
@@ -110,7 +115,11 @@ pub(crate) struct Hub {
 
 enum Wake {
     Stop,
-    State { open: bool },
+    /// A child has panicked: what it was to do is not known to be done.
+    Broken,
+    State {
+        open: bool,
+    },
     Events,
     Done(Done),
     Timer,
@@ -141,6 +150,7 @@ impl Hub {
             sessions: BTreeMap::new(),
             last_session: 0,
             observer,
+            shown: Instant::now(),
             reports: Reports::default(),
             traffic,
             warm: false,
@@ -157,7 +167,7 @@ impl Hub {
         loop {
             let wake = self.next(&stop).await;
             self.outlets.alive.send_replace(Instant::now());
-            if matches!(wake, Wake::Stop | Wake::State { open: false }) {
+            if matches!(wake, Wake::Stop | Wake::Broken | Wake::State { open: false }) {
                 break;
             }
             self.handle(wake);
@@ -176,7 +186,7 @@ impl Hub {
             biased;
             () = stop.cancelled() => Wake::Stop,
             changed = self.states.changed() => Wake::State { open: changed.is_ok() },
-            Some(Ok(done)) = self.work.join_next() => Wake::Done(done),
+            Some(done) = self.work.join_next() => done.map_or(Wake::Broken, Wake::Done),
             Some(_) = self.readers.join_next() => Wake::Timer,
             _ = self.events.recv_many(&mut self.inbox, EVENTS_AT_ONCE), if has_room => Wake::Events,
             () = sleep_until(deadline) => Wake::Timer,
@@ -201,7 +211,7 @@ impl Hub {
 
     fn handle(&mut self, wake: Wake) {
         match wake {
-            Wake::Stop | Wake::Timer => {}
+            Wake::Stop | Wake::Broken | Wake::Timer => {}
             Wake::State { .. } => self.follow(),
             Wake::Done(done) => self.finish(done),
             Wake::Events => {
@@ -270,19 +280,24 @@ impl Hub {
         let touched = self.observer.touched();
         self.traffic.touch(touched);
         self.tell_traffic();
-        if self.observer.news() {
-            self.outlets.observed.send_replace(self.observer.observed().clone());
-        } else {
-            // Signs of life wake nobody.
-            self.outlets.observed.send_if_modified(|observed| {
-                observed.clone_from(self.observer.observed());
-                false
-            });
-        }
+        self.show();
         self.flush();
         for (node, message) in self.relays.sweep() {
             self.send_message(node, message);
         }
+    }
+
+    /// Shows what was heard. Mere signs of life wake nobody, and are shown from time to time.
+    fn show(&mut self) {
+        let news = self.observer.news();
+        if !news && self.shown.elapsed() < SHOW {
+            return;
+        }
+        self.shown = Instant::now();
+        self.outlets.observed.send_if_modified(|observed| {
+            observed.clone_from(self.observer.observed());
+            news
+        });
     }
 
     fn tell_traffic(&mut self) {

@@ -84,13 +84,23 @@ pub struct ManagerHandle {
 }
 
 /// Why a term's loops ended.
-enum Ended {
+pub(crate) enum Ended {
     /// The process is to stop.
     Stop,
     /// Somebody else leads, or nobody.
     Led,
     /// A loop ended by itself or stands still.
     Broken(&'static str),
+}
+
+#[cfg(test)]
+impl Ended {
+    pub(crate) fn broken(&self) -> Option<&'static str> {
+        match self {
+            Self::Broken(which) => Some(which),
+            Self::Stop | Self::Led => None,
+        }
+    }
 }
 
 impl Manager {
@@ -123,7 +133,6 @@ impl Manager {
             }
             tracing::info!(term, "leading");
             let ended = self.lead(term, &shutdown).await;
-            self.term.send_replace(None);
             self.published.send_replace(None);
             match ended {
                 Ended::Stop => break,
@@ -190,6 +199,7 @@ impl Manager {
         loops.spawn(named("reconciler", reconciler.run(stop.clone())));
         self.term.send_replace(Some(Term { hub: events, observed: observed_seen }));
         let ended = self.watch(term, shutdown, &mut loops, &hub_alive, &busy_since).await;
+        self.term.send_replace(None);
         stop.cancel();
         let orderly = timeout(STOP_MAX, async { while loops.join_next().await.is_some() {} });
         if orderly.await.is_err() {
@@ -200,7 +210,7 @@ impl Manager {
     }
 
     /// Waits for the term to end, and looks after the loops meanwhile.
-    async fn watch(
+    pub(crate) async fn watch(
         &mut self,
         term: u64,
         shutdown: &CancellationToken,

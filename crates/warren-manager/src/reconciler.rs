@@ -267,3 +267,53 @@ fn measure(state: &State, verdict: &Verdict, plan: &Plan) {
     let suspect = verdict.suspects.len();
     metrics::nodes(up - suspect.min(up), suspect, state.nodes().len() - up, verdict.held.is_some());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::traffic::World;
+
+    fn round(wake_at: Option<u64>, now: u64) -> Round {
+        let state = Arc::new(World::with_tasks(1, 1).state);
+        let time = state.time().as_ms();
+        let now = ClusterTime::from_ms(time + now);
+        let wake_at = wake_at.map(|at| ClusterTime::from_ms(time + at));
+        let plan = Plan { wake_at, ..Plan::default() };
+        Round { state, observed: Observed::default(), now, verdict: Verdict::default(), plan }
+    }
+
+    #[test]
+    fn time_is_recorded_only_while_something_waits_on_it_and_nothing_else_is_written() {
+        assert_eq!(commands(&round(None, 60_000), 0), [], "nothing waits");
+        assert_eq!(commands(&round(Some(90_000), 4_999), 0), [], "it was recorded just now");
+        assert_eq!(commands(&round(Some(90_000), 5_000), 0), [Command::Checkpoint]);
+        assert_eq!(commands(&round(Some(90_000), 5_000), 1), [], "the disk refuses writes");
+        let mut busy = round(Some(90_000), 5_000);
+        busy.plan.commands = vec![Command::ForgetTasks { tasks: Vec::new() }];
+        assert_eq!(commands(&busy, 0).len(), 1, "any entry records time");
+    }
+
+    #[test]
+    fn rounds_in_vain_come_ever_later_and_one_success_forgets_that() {
+        let refused = Outcome { rejected: 1, ..Outcome::default() };
+        let mut last = Schedule::default();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let before = Instant::now();
+            last = schedule(&round(None, 0), refused, last);
+            waits.push((last.not_before.unwrap() - before).as_millis() / 100);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 50, 50]);
+        let applied = Outcome { applied: 1, rejected: 3, failed: false };
+        assert_eq!(schedule(&round(None, 0), applied, last).failed, 0);
+    }
+
+    #[test]
+    fn outcomes_have_their_words() {
+        let outcome = |applied, rejected, failed| Outcome { applied, rejected, failed }.word();
+        assert_eq!(outcome(0, 0, false), "idle");
+        assert_eq!(outcome(1, 1, false), "proposed");
+        assert_eq!(outcome(0, 1, false), "rejected");
+        assert_eq!(outcome(1, 0, true), "failed");
+    }
+}

@@ -153,3 +153,160 @@ fn commands(edges: &[(NodeId, TaskEdge)]) -> Vec<Command> {
     let commands = by_node.into_iter().map(|(node, edges)| Command::ReportTasks { node, edges });
     commands.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::traffic::World;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        /// A node says in its next message that a task runs.
+        Say(usize, usize),
+        /// It says the last message again, in the same session or a new one.
+        Repeat(usize, bool),
+        Flush,
+        Settle(bool),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (0..3_usize, 0..20_usize).prop_map(|(node, task)| Op::Say(node, task)),
+            1 => (0..3_usize, any::<bool>()).prop_map(|(node, anew)| Op::Repeat(node, anew)),
+            2 => Just(Op::Flush),
+            2 => any::<bool>().prop_map(Op::Settle),
+        ]
+    }
+
+    struct Speaker {
+        node: NodeId,
+        tasks: Vec<TaskId>,
+        session: u64,
+        seq: u64,
+        /// How many edges it had said with each message.
+        said: Vec<usize>,
+        edges: Vec<TaskId>,
+        written: Vec<TaskId>,
+    }
+
+    /// Written edges come in order, and an acknowledgement covers nothing that is not written.
+    fn check(reports: &mut Reports, speakers: &mut [Speaker], flushed: Flush) {
+        let acks = match flushed {
+            Flush::Nothing => return,
+            Flush::Acknowledge(acks) => acks,
+            Flush::Propose { edges, commands } => {
+                let all = commands.iter().map(|command| {
+                    let Command::ReportTasks { edges, .. } = command else { panic!("{command:?}") };
+                    edges.len()
+                });
+                assert_eq!(edges, all.sum::<usize>());
+                return;
+            }
+        };
+        acknowledge(speakers, &acks);
+        assert_eq!(reports.flush(Instant::now()), Flush::Nothing);
+    }
+
+    fn acknowledge(speakers: &[Speaker], acks: &[Ack]) {
+        for ack in acks {
+            let speaker = speakers.iter().find(|speaker| speaker.node == ack.node).unwrap();
+            let covered = speaker.said[usize::try_from(ack.seq).unwrap() - 1];
+            assert!(speaker.written.len() >= covered, "acknowledged before it was written");
+        }
+    }
+
+    fn settle(reports: &mut Reports, speakers: &mut [Speaker], written: bool, now: Instant) {
+        if let Some(batch) = reports.writing.as_ref().filter(|_| written) {
+            for (node, edge) in &batch.edges {
+                let speaker = speakers.iter_mut().find(|speaker| speaker.node == *node).unwrap();
+                speaker.written.push(edge.task);
+            }
+        }
+        let acks = reports.settled(written, now);
+        acknowledge(speakers, &acks);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn nothing_is_lost_repeated_or_acknowledged_too_early(
+            ops in proptest::collection::vec(op(), 1..200),
+        ) {
+            let world = World::with_tasks(3, 20);
+            let mut speakers: Vec<_> = world.state.nodes().map(|node| Speaker {
+                node: node.id,
+                tasks: world.state.tasks_on(node.id).map(|task| task.id).collect(),
+                session: node.id.0,
+                seq: 0,
+                said: Vec::new(),
+                edges: Vec::new(),
+                written: Vec::new(),
+            }).collect();
+            let mut reports = Reports::default();
+            let mut now = Instant::now();
+            for op in ops {
+                now += Duration::from_millis(20);
+                match op {
+                    Op::Say(nth, task) => {
+                        let speaker = &mut speakers[nth];
+                        let task = speaker.tasks[task % speaker.tasks.len()];
+                        speaker.seq += 1;
+                        let (node, session, seq) = (speaker.node, speaker.session, speaker.seq);
+                        prop_assert!(reports.is_new(node, 1, seq));
+                        let status = crate::tests::agent::status(Phase::Running, true);
+                        reports.add(&world.state, node, (task, status), now);
+                        speaker.edges.push(task);
+                        speaker.said.push(speaker.edges.len());
+                        reports.acknowledge(Ack { node, session, seq });
+                    }
+                    Op::Repeat(nth, anew) => {
+                        let speaker = &mut speakers[nth];
+                        speaker.session += u64::from(anew) * 10;
+                        let (node, session, seq) = (speaker.node, speaker.session, speaker.seq);
+                        if seq > 0 {
+                            prop_assert!(!reports.is_new(node, 1, seq));
+                            reports.acknowledge(Ack { node, session, seq });
+                        }
+                    }
+                    Op::Flush => {
+                        let flushed = reports.flush(now);
+                        check(&mut reports, &mut speakers, flushed);
+                    }
+                    Op::Settle(written) => settle(&mut reports, &mut speakers, written, now),
+                }
+            }
+            for _ in 0..10 {
+                now += Duration::from_secs(1);
+                settle(&mut reports, &mut speakers, true, now);
+                let flushed = reports.flush(now);
+                check(&mut reports, &mut speakers, flushed);
+            }
+            for speaker in &speakers {
+                prop_assert_eq!(&speaker.written, &speaker.edges);
+            }
+            prop_assert!(reports.waiting.acks.is_empty() && reports.due().is_none());
+        }
+    }
+
+    #[test]
+    fn an_agent_that_started_anew_counts_from_one_again() {
+        let mut reports = Reports::default();
+        assert!(reports.is_new(NodeId(1), 1, 5));
+        assert!(!reports.is_new(NodeId(1), 1, 5));
+        assert!(reports.is_new(NodeId(1), 2, 1));
+    }
+
+    #[test]
+    fn what_the_leader_alone_may_say_is_not_taken_from_a_node() {
+        let world = World::with_tasks(1, 1);
+        let task = world.state.tasks().next().unwrap();
+        let mut reports = Reports::default();
+        let lost = crate::tests::agent::status(Phase::Lost, false);
+        reports.add(&world.state, task.node, (task.id, lost), Instant::now());
+        let foreign = crate::tests::agent::status(Phase::Failed, false);
+        reports.add(&world.state, NodeId(99), (task.id, foreign), Instant::now());
+        assert_eq!(reports.flush(Instant::now() + GATHER), Flush::Nothing);
+    }
+}

@@ -1,7 +1,7 @@
 //! One agent's session: how it begins, what is heard in it, and when it diverges.
 
 use super::{Done, Event, Hub, REGISTRATIONS_MAX, RESYNC_AFTER, RESYNC_HELD_AFTER, SESSIONS_MAX};
-use crate::dispatcher::{self, Position};
+use crate::dispatcher::{self, Position, Stops};
 use crate::metrics;
 use crate::reports::Ack;
 use futures::Stream;
@@ -199,7 +199,9 @@ impl Hub {
         tracing::info!(%node, session = id, hostname = hello.hostname, "session opened");
         self.welcome(node);
         if hello.digest != digest {
-            self.send_full(node, was_down);
+            let epoch = self.state.cluster().map_or(0, |cluster| cluster.epoch);
+            let restored = hello.cluster_id != 0 && hello.epoch != epoch;
+            self.send_full(node, Stops::after(was_down, restored));
         }
         if self.warm {
             metrics::sent("traffic");
@@ -226,8 +228,8 @@ impl Hub {
         self.send(node, ToAgent::Welcome(welcome));
     }
 
-    fn send_full(&mut self, node: NodeId, was_down: bool) {
-        let (full, at) = dispatcher::full(&self.state, node, was_down);
+    fn send_full(&mut self, node: NodeId, stops: Stops) {
+        let (full, at) = dispatcher::full(&self.state, node, stops);
         if let Some(session) = self.sessions.get_mut(&node) {
             session.at = at;
             session.sent = Instant::now();
@@ -255,9 +257,10 @@ impl Hub {
             FromAgent::Status(status) => self.take_status(node, status),
             FromAgent::Beat(beat) => {
                 self.observer.acked(node, beat.traffic_epoch, self.raft.now());
+                // A beat that is answered without a Full says that the node holds what it should.
+                self.compare(node, beat.revision, &beat.digest);
                 let lease_ms = millis(self.options.leases.lease);
                 self.send(node, ToAgent::BeatAck(v1::BeatAck { lease_ms }));
-                self.compare(node, beat.revision, &beat.digest);
             }
             FromAgent::RelayReply(reply) => {
                 if let Some(message) = self.relays.reply(node, reply) {
@@ -283,7 +286,7 @@ impl Hub {
         }
         tracing::warn!(%node, revision, at = session.at.revision, "node has diverged, sending all");
         metrics::resync();
-        self.send_full(node, false);
+        self.send_full(node, Stops::Named);
     }
 
     fn take_status(&mut self, node: NodeId, status: v1::Status) {

@@ -165,7 +165,7 @@ impl Agent {
     }
 }
 
-pub(super) fn status(phase: Phase, ready: bool) -> Status {
+pub(crate) fn status(phase: Phase, ready: bool) -> Status {
     Status {
         phase,
         ready,

@@ -1,11 +1,12 @@
 //! A manager on a real Raft of one, and agents that speak the real session over a unix socket.
 
-mod agent;
+pub(crate) mod agent;
 mod leases;
 mod relays;
 mod sessions;
 mod site;
-mod traffic;
+pub(crate) mod traffic;
+mod watchdog;
 mod work;
 
 use std::future::Future;

@@ -118,6 +118,11 @@ impl Site {
         soon("the manager leads", published.wait_for(Option::is_some)).await.unwrap();
     }
 
+    /// Stops Raft and the server under the manager.
+    pub(super) fn stop_raft(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops everything in order, as the process would.
     pub(super) async fn stop(mut self) {
         self.manager_stop.cancel();

@@ -56,8 +56,8 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// The committed state with what was heard, and a node's copy of what it was told.
-struct World {
-    state: State,
+pub(crate) struct World {
+    pub(crate) state: State,
     index: u64,
     observed: Observed,
     touched: BTreeSet<ServiceId>,
@@ -70,6 +70,20 @@ impl World {
             Self { state: State::default(), index: 0, observed, touched: BTreeSet::new() };
         let pool = "10.210.0.0/16".parse().unwrap();
         world.apply(Command::InitCluster { id: ClusterId(7), zone: "warren".to_owned(), pool });
+        world
+    }
+
+    /// So many nodes with so many assigned tasks each.
+    pub(crate) fn with_tasks(nodes: u8, each: u32) -> Self {
+        let mut world = Self::new();
+        world.run(&Op::Create(0));
+        for node in 0..nodes {
+            world.apply(register(node, 0));
+            for _ in 0..each {
+                world.run(&Op::Place(0, node));
+            }
+        }
+        assert_eq!(world.state.tasks().len(), usize::from(nodes) * each as usize);
         world
     }
 
@@ -200,7 +214,7 @@ impl Copy {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn changes_add_up_to_the_whole(ops in proptest::collection::vec(op(), 1..120)) {
