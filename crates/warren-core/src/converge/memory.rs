@@ -12,6 +12,9 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest such wait: a runtime that comes back is used again within half a minute.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// The wait after a step that had nothing to act on: the next listing knows better, and this keeps a runtime that
+/// contradicts itself from being asked without end.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// So often is a conflict (an address or host port in use, a foreign container with the task's name) tried again.
 /// With the waits above that is 15 s: longer than a predecessor with the default stop timeout takes to leave.
 const CONFLICTS_MAX: u32 = 4;
@@ -122,6 +125,20 @@ struct Cause {
 }
 
 impl Memory {
+    /// What there is to remember of a task that was ready in `run` when the agent ended. Where that run goes on, the
+    /// task stays ready until a check says otherwise.
+    #[must_use]
+    pub fn adopted(run: u64) -> Self {
+        Self {
+            phase: Phase::Running,
+            seen: true,
+            run: Some(run),
+            readiness: Some(true),
+            health: Some(true),
+            ..Self::default()
+        }
+    }
+
     /// How far the task has come. It only grows.
     #[must_use]
     pub const fn phase(&self) -> Phase {
@@ -170,7 +187,10 @@ impl Memory {
     pub fn failed(&mut self, step: &Step, failure: Failure, now: Tick) {
         let starts = step.phase().is_some();
         let give_up = match failure.kind {
-            FailureKind::Moot => return,
+            FailureKind::Moot => {
+                self.due = Some(now.after(LOOK_AGAIN));
+                return;
+            }
             FailureKind::Passing => false,
             FailureKind::Conflict => self.failures >= CONFLICTS_MAX,
             FailureKind::Fatal => true,

@@ -436,6 +436,19 @@ fn readiness_has_its_own_check_and_restarts_nothing() {
 }
 
 #[test]
+fn an_adopted_task_stays_ready_in_the_run_in_which_it_was() {
+    let mut node = Node::new([1]);
+    let probe = Probe::Tcp { port: 80 };
+    node.edit(1, |assignment| assignment.template.readiness = Some(HealthCheck::new(probe)));
+    node.settle();
+    let run = node.memories[&TaskId(1)].run().unwrap();
+    node.memories = BTreeMap::from([(TaskId(1), Memory::adopted(run))]);
+    assert!(node.status(1).ready);
+    node.memories = BTreeMap::from([(TaskId(1), Memory::adopted(run + 1))]);
+    assert!(!node.status(1).ready, "another run must show that it is ready");
+}
+
+#[test]
 fn what_cannot_ever_start_is_rejected_with_the_reason() {
     let mut node = Node::new([1]);
     node.broken = Some(FailureKind::Fatal);

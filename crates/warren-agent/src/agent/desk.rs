@@ -1,0 +1,428 @@
+//! The side of the agent that talks with the leader: what it has been told, what it owes an answer to.
+
+use super::{Publish, floor::Floor, floor::Outcome};
+use crate::book::{Book, Refusal};
+use crate::cache::{Cached, Membership};
+use crate::images::{self, Recent};
+use crate::load::LoadMeter;
+use crate::outbox::Outbox;
+use crate::relay::{Placed, Relays};
+use crate::session::Event;
+use crate::{Options, metrics};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use warren_core::ClusterId;
+use warren_core::converge::Sweep;
+use warren_core::id::{NodeId, TaskId};
+use warren_core::time::Tick;
+use warren_wire::channel::Target;
+use warren_wire::convert::{text, traffic};
+use warren_wire::v1::agent_message::Message as ToManager;
+use warren_wire::v1::manager_message::Message;
+use warren_wire::v1::{self, AgentMessage};
+
+/// The session protocol that this agent speaks.
+const PROTOCOL: u32 = 1;
+/// Beats in one lease: two may be lost.
+const BEATS_PER_LEASE: u64 = 3;
+
+/// The link to the leader, while there is one.
+struct Link {
+    outbound: mpsc::Sender<AgentMessage>,
+    beat_every: Duration,
+    next_beat: Tick,
+    /// What is to be said again, as it is then, as soon as there is room for it.
+    owes_applied: bool,
+    owes_traffic: bool,
+}
+
+/// What the leader said, and what it is to hear.
+pub(super) struct Desk {
+    options: Options,
+    key: String,
+    boot: u64,
+    pub(super) book: Book,
+    pub(super) membership: Option<Membership>,
+    /// Whether containers that nobody assigned may go.
+    pub(super) sweep: Sweep,
+    /// The cluster was restored since this node heard of it last.
+    strange: bool,
+    /// The epoch that the resolver answers with.
+    resolved: u64,
+    /// Why a list of assignments is not taken over.
+    held_full: String,
+    /// Why strays are left alone.
+    held_strays: String,
+    pub(super) outbox: Outbox,
+    link: Option<Link>,
+    pub(super) relays: Relays,
+    load: LoadMeter,
+    pub(super) recent: Recent,
+    known_managers: Vec<String>,
+    publish: Publish,
+    places: watch::Sender<Arc<BTreeMap<TaskId, Placed>>>,
+    hello: watch::Sender<v1::Hello>,
+    managers: watch::Sender<Vec<Target>>,
+    keep: watch::Sender<Arc<Cached>>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        options: Options,
+        key: String,
+        boot: u64,
+        cached: &Cached,
+        publish: Publish,
+        keep: watch::Sender<Arc<Cached>>,
+    ) -> Self {
+        let (places, places_news) = watch::channel(Arc::default());
+        let (hello, _) = watch::channel(v1::Hello::default());
+        let (managers, _) = watch::channel(Vec::new());
+        publish.traffic.send_replace(Arc::clone(&cached.traffic));
+        publish.membership.send_replace(cached.membership.clone());
+        let desk = Self {
+            options,
+            key,
+            boot,
+            book: Book::new(cached.revision, Arc::clone(&cached.assignments)),
+            membership: cached.membership.clone(),
+            sweep: Sweep::Hold,
+            strange: false,
+            resolved: 0,
+            held_full: String::new(),
+            held_strays: String::new(),
+            outbox: Outbox::default(),
+            link: None,
+            relays: Relays::new(places_news),
+            load: LoadMeter::default(),
+            recent: cached.images.clone(),
+            known_managers: cached.managers.clone(),
+            publish,
+            places,
+            hello,
+            managers,
+            keep,
+        };
+        desk.say_who();
+        desk
+    }
+
+    pub(super) fn hello(&self) -> watch::Receiver<v1::Hello> {
+        self.hello.subscribe()
+    }
+
+    pub(super) fn managers(&self) -> watch::Receiver<Vec<Target>> {
+        self.managers.subscribe()
+    }
+
+    pub(super) const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) const fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    pub(super) fn network_is(&self, network: warren_drivers::runtime::NetworkSpec) {
+        self.publish.network.send_replace(Some(network));
+    }
+
+    /// When something is to be said even if nothing happens.
+    pub(super) fn wake_at(&self) -> Option<Tick> {
+        let link = self.link.as_ref()?;
+        self.outbox.wake_at().into_iter().chain([link.next_beat]).min()
+    }
+
+    /// The resolver answers from `epoch` on, or from the newest where that is older.
+    pub(super) fn resolver_answers(&mut self, epoch: u64) {
+        let epoch = epoch.min(self.publish.traffic.borrow().epoch);
+        if self.resolved != epoch {
+            self.resolved = epoch;
+            if let Some(link) = &mut self.link {
+                link.owes_traffic = true;
+            }
+        }
+    }
+
+    pub(super) fn handle(&mut self, event: Event, floor: &Floor, now: Tick) {
+        match event {
+            Event::Connected { welcome, outbound } => self.connected(*welcome, outbound, now),
+            Event::Disconnected(why) => self.disconnected(&why),
+            Event::Message(message) if self.link.is_some() => self.message(message, floor, now),
+            // The session was refused by this side and is about to end.
+            Event::Message(_) => {}
+        }
+    }
+
+    fn connected(&mut self, welcome: v1::Welcome, outbound: mpsc::Sender<AgentMessage>, now: Tick) {
+        let membership = match self.membership_from(&welcome) {
+            Ok(membership) => membership,
+            Err(why) => {
+                tracing::error!(error = %why, "manager is not one of this node's cluster");
+                return;
+            }
+        };
+        self.strange |=
+            self.membership.as_ref().is_some_and(|known| known.epoch != membership.epoch);
+        if self.membership.as_ref() != Some(&membership) {
+            self.publish.membership.send_replace(Some(membership.clone()));
+            self.membership = Some(membership);
+        }
+        self.known_managers = welcome.managers;
+        self.link = Some(Link {
+            outbound,
+            beat_every: beat_every(welcome.lease_ms),
+            next_beat: now,
+            owes_applied: !self.held().is_empty(),
+            owes_traffic: true,
+        });
+        self.outbox.connected(now);
+        self.publish.connected.send_replace(true);
+        self.say_who();
+        tracing::info!(node = welcome.node_id, term = welcome.term, "session with the leader");
+    }
+
+    fn membership_from(&self, welcome: &v1::Welcome) -> Result<Membership, String> {
+        let node: NodeId = text("node_id", &welcome.node_id).map_err(|e| e.to_string())?;
+        let subnet = text("subnet", &welcome.subnet).map_err(|e| e.to_string())?;
+        let next = Membership {
+            node,
+            cluster: ClusterId(welcome.cluster_id),
+            epoch: welcome.epoch,
+            subnet,
+            zone: welcome.zone.clone(),
+        };
+        match &self.membership {
+            Some(known) if (known.cluster, known.node) != (next.cluster, next.node) => {
+                Err(format!(
+                    "this node is {} of cluster {}, and was welcomed as {} of cluster {}: if it is to change over, stop \
+                 its tasks with `warren down` and remove {}",
+                    known.node,
+                    known.cluster,
+                    next.node,
+                    next.cluster,
+                    self.options.data_dir.display()
+                ))
+            }
+            Some(_) | None => Ok(next),
+        }
+    }
+
+    fn disconnected(&mut self, why: &str) {
+        if self.link.take().is_some() {
+            tracing::warn!(error = why, "session with the leader ended, going on without");
+        } else {
+            tracing::debug!(error = why, "no session with the leader");
+        }
+        self.relays.clear();
+        self.publish.connected.send_replace(false);
+    }
+
+    fn message(&mut self, message: Message, floor: &Floor, now: Tick) {
+        match message {
+            Message::Welcome(_) => {}
+            Message::Full(full) => {
+                let allowance = full.stop_allowance;
+                let taken = self.book.full(full, &floor.running(), self.strange);
+                if taken.is_ok() {
+                    self.sweep = Sweep::AtMost(allowance);
+                    self.strange = false;
+                }
+                self.taken(taken, now);
+            }
+            Message::Assign(change) => {
+                let taken = self.book.change(change);
+                if taken.is_ok() && self.sweep == Sweep::Hold {
+                    self.sweep = Sweep::AtMost(None);
+                }
+                self.taken(taken, now);
+            }
+            Message::Traffic(news) => self.traffic(news),
+            Message::StatusAck(ack) => self.outbox.acknowledged(ack.seq),
+            Message::BeatAck(ack) => {
+                // Had what this node holds been wrong, a Full would have come first.
+                if self.sweep == Sweep::Hold && self.held_full.is_empty() && !self.strange {
+                    self.sweep = Sweep::AtMost(None);
+                }
+                if let Some(link) = &mut self.link {
+                    link.beat_every = beat_every(ack.lease_ms);
+                }
+            }
+            Message::Relay(relay) => {
+                if let Some(link) = &self.link {
+                    self.relays.handle(relay, floor.runtime(), &link.outbound);
+                }
+            }
+        }
+    }
+
+    fn taken(&mut self, taken: Result<(), Refusal>, now: Tick) {
+        let held = match &taken {
+            Ok(()) => String::new(),
+            Err(Refusal::Held(why)) => why.clone(),
+            Err(Refusal::Apart { .. } | Refusal::Digest { .. } | Refusal::Unreadable(_)) => {
+                self.held_full.clone()
+            }
+        };
+        if let Err(why) = taken {
+            tracing::warn!(error = %why, "assignments are not taken over");
+        }
+        self.held_full = held;
+        self.say_who();
+        if let Some(link) = &mut self.link {
+            link.owes_applied = true;
+            // Its digest tells the leader where this node stands.
+            link.next_beat = now;
+        }
+    }
+
+    fn traffic(&mut self, news: v1::Traffic) {
+        let current = self.publish.traffic.borrow().clone();
+        match traffic::merge(&current, news) {
+            Ok(view) => {
+                ::metrics::gauge!(metrics::TRAFFIC_EPOCH)
+                    .set(u32::try_from(view.epoch).unwrap_or(u32::MAX));
+                self.publish.traffic.send_replace(Arc::new(view));
+            }
+            Err(error) => tracing::error!(%error, "traffic cannot be read, keeping what was known"),
+        }
+    }
+
+    fn held(&self) -> &str {
+        if self.held_full.is_empty() { &self.held_strays } else { &self.held_full }
+    }
+
+    /// Takes over how the floor is, publishes it and says what is owed.
+    pub(super) fn take_over(&mut self, outcome: Outcome, floor: &Floor, now: Tick) {
+        let Outcome { statuses, held } = outcome;
+        metrics::tasks(statuses.values());
+        self.publish.readiness.send_if_modified(|known| {
+            let next: BTreeMap<_, _> =
+                statuses.iter().map(|(task, status)| (*task, status.ready)).collect();
+            let news = **known != next;
+            if news {
+                *known = Arc::new(next);
+            }
+            news
+        });
+        self.outbox.update(statuses, now);
+        let held = held.unwrap_or_default();
+        if self.held_strays != held {
+            if !held.is_empty() {
+                tracing::warn!(reason = held, "containers are left alone");
+            }
+            self.held_strays = held;
+            if let Some(link) = &mut self.link {
+                link.owes_applied = true;
+            }
+        }
+        metrics::flag(metrics::HELD, !self.held().is_empty());
+        self.places.send_if_modified(|known| {
+            let news = known != floor.places();
+            if news {
+                known.clone_from(floor.places());
+            }
+            news
+        });
+        images::remember(&mut self.recent, self.book.assignments(), floor.resolved());
+        self.keep(floor);
+        self.speak(now);
+        let waiting = u32::try_from(self.outbox.unacknowledged()).unwrap_or(u32::MAX);
+        ::metrics::gauge!(metrics::STATUS_QUEUE).set(waiting);
+    }
+
+    /// Writes down what the next agent of this node goes on from.
+    fn keep(&self, floor: &Floor) {
+        let ready = self.outbox.statuses().iter().filter(|(_, status)| status.ready);
+        let next = Cached {
+            membership: self.membership.clone(),
+            revision: self.book.revision(),
+            assignments: Arc::clone(self.book.assignments()),
+            traffic: self.publish.traffic.borrow().clone(),
+            managers: self.known_managers.clone(),
+            ready: ready.filter_map(|(task, _)| Some((*task, floor.run(*task)?))).collect(),
+            images: self.recent.clone(),
+        };
+        self.keep.send_if_modified(|known| {
+            let news = **known != next;
+            if news {
+                *known = Arc::new(next);
+            }
+            news
+        });
+    }
+
+    /// Says all that is owed and for which there is room.
+    fn speak(&mut self, now: Tick) {
+        let Some(link) = &mut self.link else { return };
+        let outbound = &link.outbound;
+        let send = |message| {
+            let message = AgentMessage { message: Some(message) };
+            outbound.try_send(message).is_ok()
+        };
+        self.outbox.flush(now, |status| send(ToManager::Status(status)));
+        if link.owes_applied {
+            let held = if self.held_full.is_empty() { &self.held_strays } else { &self.held_full };
+            link.owes_applied = !send(ToManager::Applied(v1::Assigned {
+                revision: self.book.revision(),
+                digest: self.book.digest().to_vec(),
+                held: held.clone(),
+            }));
+        }
+        if link.owes_traffic {
+            let applied = v1::TrafficApplied { epoch: self.resolved };
+            link.owes_traffic = !send(ToManager::TrafficApplied(applied));
+        }
+        if link.next_beat <= now {
+            let (cpu, memory) = self.load.read();
+            // A beat that found no room is not missed: what fills the room is a sign of life itself.
+            send(ToManager::Beat(v1::Beat {
+                digest: self.book.digest().to_vec(),
+                revision: self.book.revision(),
+                traffic_epoch: self.resolved,
+                cpu_milli: cpu.0,
+                memory_bytes: memory.0,
+            }));
+            link.next_beat = now.after(link.beat_every);
+        }
+    }
+
+    /// Keeps what a new session begins with up to date.
+    fn say_who(&self) {
+        let facts = &self.options.facts;
+        let membership = self.membership.as_ref();
+        self.hello.send_replace(v1::Hello {
+            key: self.key.clone(),
+            boot: self.boot,
+            protocol_min: PROTOCOL,
+            protocol_max: PROTOCOL,
+            cluster_id: membership.map_or(0, |membership| membership.cluster.0),
+            epoch: membership.map_or(0, |membership| membership.epoch),
+            revision: self.book.revision(),
+            digest: self.book.digest().to_vec(),
+            hostname: facts.hostname.to_string(),
+            address: facts.address.to_string(),
+            platform: facts.platform.clone(),
+            cpu_milli: facts.cpu.0,
+            memory_bytes: facts.memory.0,
+            runtime: facts.runtime.clone(),
+            version: facts.version.clone(),
+            manager: self.options.manager,
+            subnet: self.options.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
+            labels: self.options.labels.clone(),
+        });
+        let mut managers = self.options.managers.clone();
+        for target in self.known_managers.iter().filter_map(|text| text.parse().ok()) {
+            if !managers.contains(&target) {
+                managers.push(target);
+            }
+        }
+        self.managers.send_replace(managers);
+    }
+}
+
+fn beat_every(lease_ms: u64) -> Duration {
+    Duration::from_millis((lease_ms / BEATS_PER_LEASE).max(1))
+}

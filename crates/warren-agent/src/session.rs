@@ -1,0 +1,200 @@
+//! The session with the leader: finds it, speaks first, hands messages over. What messages mean is decided elsewhere.
+
+use crate::key;
+use crate::metrics;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+use warren_wire::channel::{ConnectError, SESSION_BYTES_MAX, Target, connect};
+use warren_wire::status::LEADER;
+use warren_wire::v1::manager_message::Message;
+use warren_wire::v1::sessions_client::SessionsClient;
+use warren_wire::v1::{self, AgentMessage, agent_message};
+
+/// Messages that may wait for the network: what 64 log requests fill with their credit, twice.
+const OUTBOUND: usize = 256;
+/// How long a manager may take to answer Hello: it may have to commit this node's registration first.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first wait before a manager is tried again; doubled each time. A manager in the same process is up within it.
+const RETRY: Duration = Duration::from_millis(100);
+/// The longest wait: a node is back this soon after its managers are, and 1,000 nodes make 400 attempts a second.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A session of this length was a good one: the next attempt comes soon.
+const SETTLED: Duration = Duration::from_secs(10);
+/// A session without a lease would never be found dead.
+const LEASE_MIN: Duration = Duration::from_millis(100);
+
+/// What happens to the session.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A leader took this node on. `outbound` leads to it until the session ends.
+    Connected { welcome: Box<v1::Welcome>, outbound: mpsc::Sender<AgentMessage> },
+    /// The leader said something.
+    Message(Message),
+    /// The session ended, or an attempt failed, with the reason for people.
+    Disconnected(String),
+}
+
+/// Keeps a session.
+pub(crate) struct Session {
+    /// What to say first, kept up to date.
+    pub(crate) hello: watch::Receiver<v1::Hello>,
+    /// Where managers are, best first, kept up to date.
+    pub(crate) managers: watch::Receiver<Vec<Target>>,
+    pub(crate) events: mpsc::Sender<Event>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("no address of a manager is known")]
+    NoManager,
+    #[error("{error}: {}", cause(error))]
+    Connect { error: ConnectError },
+    #[error("{}", .0.message())]
+    Refused(Status),
+    #[error("the manager did not answer within {0:?}")]
+    Silent(Duration),
+    #[error("the manager ended the session")]
+    Ended,
+    #[error("the manager did not begin with a welcome")]
+    NoWelcome,
+    #[error("the agent is ending")]
+    AgentGone,
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error.source();
+    while let Some(next) = deepest.and_then(std::error::Error::source) {
+        deepest = Some(next);
+    }
+    deepest.map(ToString::to_string).unwrap_or_default()
+}
+
+impl Session {
+    /// Dials until `shutdown`, one manager after the other.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut wait = RETRY;
+        let mut turn = 0;
+        let mut leader = None;
+        loop {
+            let began = Instant::now();
+            let target = leader.take().or_else(|| {
+                let managers = self.managers.borrow();
+                let index = turn % managers.len().max(1);
+                turn = index + 1;
+                managers.get(index).cloned()
+            });
+            let attempt = self.attempt(target);
+            let error = tokio::select! {
+                () = shutdown.cancelled() => return,
+                error = attempt => error,
+            };
+            leader = leader_named(&error);
+            if self.events.send(Event::Disconnected(error.to_string())).await.is_err() {
+                return;
+            }
+            wait = if began.elapsed() >= SETTLED { RETRY } else { (wait * 2).min(RETRY_MAX) };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(jittered(wait)) => {}
+            }
+        }
+    }
+
+    /// One session with the manager at `target`, until it fails.
+    async fn attempt(&mut self, target: Option<Target>) -> SessionError {
+        match self.attach(target).await {
+            Ok((welcome, outbound, inbound)) => {
+                ::metrics::counter!(metrics::SESSIONS, "result" => "ok").increment(1);
+                self.hear(welcome, outbound, inbound).await
+            }
+            Err(error) => {
+                ::metrics::counter!(metrics::SESSIONS, "result" => "failed").increment(1);
+                error
+            }
+        }
+    }
+
+    async fn attach(
+        &mut self,
+        target: Option<Target>,
+    ) -> Result<
+        (v1::Welcome, mpsc::Sender<AgentMessage>, Streaming<v1::ManagerMessage>),
+        SessionError,
+    > {
+        let target = target.ok_or(SessionError::NoManager)?;
+        let channel = connect(&target).await.map_err(|error| SessionError::Connect { error })?;
+        let mut client = SessionsClient::new(channel)
+            .max_decoding_message_size(SESSION_BYTES_MAX)
+            .max_encoding_message_size(SESSION_BYTES_MAX);
+        let (outbound, queue) = mpsc::channel(OUTBOUND);
+        let hello = agent_message::Message::Hello(self.hello.borrow_and_update().clone());
+        let hello = AgentMessage { message: Some(hello) };
+        outbound.send(hello).await.map_err(|_| SessionError::Ended)?;
+        let attached = timeout(WELCOME_TIMEOUT, async {
+            let response = client.attach(ReceiverStream::new(queue)).await;
+            let mut inbound = response.map_err(SessionError::Refused)?.into_inner();
+            let first = inbound.message().await.map_err(SessionError::Refused)?;
+            match first.and_then(|first| first.message) {
+                Some(Message::Welcome(welcome)) => Ok((welcome, inbound)),
+                Some(_) => Err(SessionError::NoWelcome),
+                None => Err(SessionError::Ended),
+            }
+        });
+        let (welcome, inbound) =
+            attached.await.map_err(|_| SessionError::Silent(WELCOME_TIMEOUT))??;
+        Ok((welcome, outbound, inbound))
+    }
+
+    async fn hear(
+        &self,
+        welcome: v1::Welcome,
+        outbound: mpsc::Sender<AgentMessage>,
+        mut inbound: Streaming<v1::ManagerMessage>,
+    ) -> SessionError {
+        let mut lease = lease(welcome.lease_ms);
+        let connected = Event::Connected { welcome: Box::new(welcome), outbound };
+        if self.events.send(connected).await.is_err() {
+            return SessionError::AgentGone;
+        }
+        loop {
+            let message = match timeout(lease, inbound.message()).await {
+                Err(_) => return SessionError::Silent(lease),
+                Ok(Err(status)) => return SessionError::Refused(status),
+                Ok(Ok(None)) => return SessionError::Ended,
+                Ok(Ok(Some(message))) => message.message,
+            };
+            // A message without content is one of a newer manager.
+            let Some(message) = message else { continue };
+            if let Message::BeatAck(ack) = &message {
+                lease = self::lease(ack.lease_ms);
+            }
+            if self.events.send(Event::Message(message)).await.is_err() {
+                return SessionError::AgentGone;
+            }
+        }
+    }
+}
+
+/// A manager answers every beat, and three come in a lease: silence for a whole one means that it is gone.
+fn lease(ms: u64) -> Duration {
+    Duration::from_millis(ms).max(LEASE_MIN)
+}
+
+/// Who leads, where the manager that was asked said so.
+fn leader_named(error: &SessionError) -> Option<Target> {
+    let SessionError::Refused(status) = error else { return None };
+    if status.code() != Code::FailedPrecondition {
+        return None;
+    }
+    status.metadata().get(LEADER)?.to_str().ok()?.parse().ok()
+}
+
+/// Between half of `wait` and all of it, so that nodes that lost one leader do not come back in step.
+fn jittered(wait: Duration) -> Duration {
+    let draw = key::random::<1>().map_or(128, |[byte]| u32::from(byte));
+    wait / 2 + wait / 2 * draw / 255
+}
