@@ -9,7 +9,9 @@ pub mod dns;
 pub mod http;
 pub mod image;
 pub mod reference;
+pub mod store;
 pub mod sweep;
+pub mod torture;
 pub mod tree;
 pub mod wait;
 

@@ -12,6 +12,10 @@ use warren_core::id::NodeId;
 /// flight (at most a few MiB), a snapshot, and an engine's growth by a step.
 pub(crate) const RESERVE_BYTES: u64 = 32 << 20;
 
+/// A log is not opened when less is free: engines write at opening too, and sled, refused in the midst of that, leaves
+/// files behind that it does not open again.
+const OPEN_BYTES: u64 = 8 << 20;
+
 /// A directory that this process has for itself.
 #[derive(Debug)]
 pub(crate) struct StoreDir {
@@ -119,11 +123,20 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
 
 /// Refuses when the disk is so full that a new write might not fit.
 pub(crate) fn check_space(path: &Path) -> Result<(), StorageFault> {
+    check_free(path, RESERVE_BYTES)
+}
+
+/// Refuses when the disk is so full that a log might be damaged by opening it.
+pub(crate) fn check_space_to_open(path: &Path) -> Result<(), StorageFault> {
+    check_free(path, OPEN_BYTES)
+}
+
+fn check_free(path: &Path, need: u64) -> Result<(), StorageFault> {
     match free_bytes(path) {
-        Some(free) if free < RESERVE_BYTES => Err(StorageFault::DiskFull {
+        Some(free) if free < need => Err(StorageFault::DiskFull {
             path: path.to_owned(),
             free_mib: free >> 20,
-            need_mib: RESERVE_BYTES >> 20,
+            need_mib: need >> 20,
         }),
         Some(_) | None => Ok(()),
     }

@@ -32,7 +32,7 @@ pub use network::ReceiveError;
 pub use options::{Options, SNAPSHOTS, SnapshotPolicy, StoreKind, TIMERS, Timers, UnknownStore};
 pub use raft::{Leadership, Raft, Status};
 pub use runner::Runner;
-pub use start::start;
+pub use start::{open_engine, start};
 pub use transport::{Alone, LocalNetwork, Reply, Rpc, Transport, TransportError};
 
 #[cfg(test)]

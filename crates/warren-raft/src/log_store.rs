@@ -52,8 +52,8 @@ struct Shared {
 impl LogStore {
     /// Checks everything that is stored, and refuses what does not hold together. Blocks.
     ///
-    /// `applied` is where the newest snapshot ends. `path` is the file to name in errors. `dir` is given back when
-    /// the engine is closed, and `open` is dropped when the last user of the store is gone.
+    /// `applied` is where the newest snapshot ends, and `path` the file to name in errors. `dir` is given back when the
+    /// engine is closed; then `open` is dropped.
     ///
     /// # Errors
     /// The engine fails, a record is damaged or missing, or less is there than was acknowledged.

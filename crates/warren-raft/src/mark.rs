@@ -2,8 +2,7 @@
 //!
 //! A storage engine that meets damage may fall back to an older state of its file and say nothing. The mark is written
 //! after each durable commit, without a sync of its own, so it is never ahead of the log; a log that ends before its
-//! mark has lost what was acknowledged. It also spares a restarted node the wait for a leader before it shows its
-//! state.
+//! mark has lost what was acknowledged. It also lets a restarted node show its state before there is a leader.
 
 use crate::record;
 use crate::types::{LogId, Vote};

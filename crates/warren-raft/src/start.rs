@@ -3,7 +3,7 @@
 use crate::db::redb::RedbLog;
 use crate::db::sled::SledLog;
 use crate::db::{LogDb, memory::MemoryDisk};
-use crate::dir::StoreDir;
+use crate::dir::{self, StoreDir};
 use crate::error::{FaultCell, StartError, StorageFault};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
@@ -129,24 +129,29 @@ pub(crate) fn open_dir(
     kind: &StoreKind,
     faults: FaultCell,
 ) -> Result<Opened, StartError> {
-    let dir = StoreDir::claim(data_dir, node, kind)?;
-    let path = dir.log(kind);
+    let claimed = StoreDir::claim(data_dir, node, kind)?;
+    let path = claimed.log(kind);
+    dir::check_space_to_open(&path)?;
     let unusable = |error| StorageFault::from_io("open", &path, error);
     if !path.exists() {
-        dir.make_log(kind, |new| open_engine(kind, new).map(drop)).map_err(unusable)?;
+        claimed.make_log(kind, |new| open_engine(kind, new).map(drop)).map_err(unusable)?;
     }
     let db = open_engine(kind, &path).map_err(unusable)?;
-    let mark_path = dir.mark();
+    let mark_path = claimed.mark();
     let mark = MarkFile::open(&mark_path)
         .map_err(|error| StorageFault::from_io("open", &mark_path, error))?;
-    let (machine, state) = Machine::open(SnapshotStore::Dir(dir.snapshots()), faults.clone())?;
+    let (machine, state) = Machine::open(SnapshotStore::Dir(claimed.snapshots()), faults.clone())?;
     let (alive, released) = mpsc::channel(1);
     let applied = machine.applied();
-    let log = LogStore::open(db, path.clone(), Some(mark), applied, faults, Some(dir), alive)?;
+    let log = LogStore::open(db, path.clone(), Some(mark), applied, faults, Some(claimed), alive)?;
     Ok(Opened { log, machine, state, path, released })
 }
 
-fn open_engine(kind: &StoreKind, path: &Path) -> io::Result<Arc<dyn LogDb>> {
+/// Opens or makes the engine of a log at `path`, without anything around it: no lock, no checksums. For benches.
+///
+/// # Errors
+/// As [`LogDb`] says.
+pub fn open_engine(kind: &StoreKind, path: &Path) -> io::Result<Arc<dyn LogDb>> {
     Ok(match kind {
         StoreKind::Redb => Arc::new(RedbLog::open(path)?),
         StoreKind::Sled => Arc::new(SledLog::open(path)?),

@@ -1,4 +1,5 @@
 //! The end-to-end and tidy tests: one binary, so that a change links once.
 
+mod store;
 mod tidy;
 mod workload;

@@ -36,6 +36,7 @@ impl SledLog {
     /// As [`LogDb`] says.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         contain(|| {
+            wait_for_lock(&path.join("db"))?;
             let config = sled::Config::new()
                 .path(path)
                 .segment_size(SEGMENT_BYTES)
@@ -123,6 +124,16 @@ impl LogDb for SledLog {
 
     fn value(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
         contain(|| Ok(self.tree.get(value_key(key)).map_err(error)?.map(|value| value.to_vec())))
+    }
+}
+
+/// sled gives its file back some time after it was closed, on a thread of its own. The directory around it is locked
+/// by us, so it can only be an earlier sled of this process that has it.
+fn wait_for_lock(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(file) => file.lock(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -183,10 +183,7 @@ async fn a_killed_leader_is_replaced_and_no_acknowledged_write_is_lost() {
         leader.raft.propose(vec![set_label("count", &count.to_string())]).await.unwrap();
     }
     let error = managers[0].raft.propose(vec![Command::Checkpoint]).await.unwrap_err();
-    assert!(
-        matches!(&error, ProposeError::NotLeader { leader: Some(known) } if known.node == NodeId(1)),
-        "{error}"
-    );
+    assert_eq!(error.to_string(), "this manager does not lead; n1 does");
     let time = leader.raft.now();
 
     let killed = Instant::now();
@@ -276,7 +273,7 @@ async fn a_new_manager_gets_the_snapshot_where_the_log_is_cut() {
     second.until("has the same state", |state| **state == *wanted).await;
     let status = second.raft.status();
     assert!(status.snapshot > LogIndex(0), "{status:?}");
-    assert_eq!(status.learners.keys().copied().collect::<Vec<_>>(), [NodeId(2)]);
+    assert!(first.raft.status().learners.contains_key(&NodeId(2)));
     second.stop().await.unwrap();
     let second = join(&network, NodeId(2), dirs[1].path()).await;
     second.until("has it after a restart too", |state| **state == *wanted).await;
