@@ -64,7 +64,10 @@ impl SledLog {
                     for key in self.keys(log_key(index)..log_key(index.saturating_add(1)))? {
                         batch.remove(key);
                     }
-                    for (part, bytes) in record.chunks(PART_BYTES).enumerate() {
+                    // The first part is there for an empty record too.
+                    for part in 0..record.len().div_ceil(PART_BYTES).max(1) {
+                        let end = record.len().min((part + 1) * PART_BYTES);
+                        let bytes = &record[part * PART_BYTES..end];
                         batch.insert(part_key(index, part)?.as_slice(), bytes);
                     }
                 }
