@@ -1,13 +1,16 @@
-//! The process runtime.
+//! The process runtime: the contract, and what only processes do.
+
+mod only;
 
 use crate::support::{self, Check, and_then_clean, probe, scope};
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
+use warren_core::id::NodeId;
 use warren_core::spec::{Image, Template};
 use warren_core::units::Bytes;
 use warren_drivers::runtime::contract::{Broken, Fixture};
@@ -22,8 +25,22 @@ async fn check(_name: &str, check: Check) {
     and_then_clean(async { check(&fixture).await.unwrap() }, clean).await;
 }
 
+enum Folder {
+    Own(TempDir),
+    Lent(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(folder) => folder.path(),
+            Self::Lent(folder) => folder,
+        }
+    }
+}
+
 struct Processes {
-    folder: TempDir,
+    folder: Folder,
     scope: Scope,
     network: NetworkSpec,
 }
@@ -47,7 +64,16 @@ impl Processes {
         let folder = tempfile::tempdir().unwrap();
         // Tasks of other users must be able to reach their program.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        Self { folder, scope: scope(), network }
+        Self { folder: Folder::Own(folder), scope: scope(), network }
+    }
+
+    /// The fixture of another process, whose folder it keeps.
+    fn adopt(folder: &Path, cluster: String, node: u64, subnet: &str) -> Self {
+        let subnet: Ipv4Net = subnet.parse().unwrap();
+        let gateway = Ipv4Addr::from(u32::from(subnet.network()) + 1);
+        let network = NetworkSpec { name: "test".into(), subnet, gateway, mtu: None };
+        let scope = Scope { cluster, node: NodeId(node) };
+        Self { folder: Folder::Lent(folder.to_owned()), scope, network }
     }
 
     async fn runtime(&self) -> Arc<dyn ContainerRuntime> {
