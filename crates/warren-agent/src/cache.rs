@@ -139,9 +139,9 @@ impl Cache {
 
     async fn rebuild(&mut self, why: &CacheError) {
         self.db = None;
-        let aside = (1..=DAMAGED_KEPT).map(|n| self.path.with_extension(format!("damaged-{n}")));
-        let aside = aside.clone().find(|path| !path.exists()).or_else(|| aside.last());
-        let aside = aside.unwrap_or_else(|| self.path.with_extension("damaged"));
+        let aside = |n| self.path.with_extension(format!("damaged-{n}"));
+        let free = (1..DAMAGED_KEPT).find(|n| !aside(*n).exists());
+        let aside = aside(free.unwrap_or(DAMAGED_KEPT));
         tracing::warn!(
             error = %chain(why),
             moved_to = %aside.display(),

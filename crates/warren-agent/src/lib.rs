@@ -63,3 +63,6 @@ pub enum StartError {
         source: std::io::Error,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,7 @@ impl Outbox {
             self.due = Some(now);
             self.resend = None;
         }
-        if !self.due.is_some_and(|due| due <= now) {
+        if self.due.is_none_or(|due| due > now) {
             return;
         }
         self.due = None;
@@ -103,7 +103,7 @@ impl Outbox {
             }
             self.seq = seq;
             self.sent.extend(part.iter().map(|(task, status)| (*task, (status.clone(), seq))));
-            self.resend.get_or_insert(now.after(RESEND));
+            self.resend.get_or_insert_with(|| now.after(RESEND));
         }
     }
 }

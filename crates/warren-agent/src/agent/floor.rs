@@ -34,7 +34,7 @@ const STARTS_MAX: usize = 8;
 /// Tasks that are being stopped at once: most of a stop is waiting for the task.
 const STOPS_MAX: usize = 32;
 /// How often containers are looked at though nothing was heard: what an event that was lost may cost.
-const LIST_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const LIST_EVERY: Duration = Duration::from_secs(10);
 /// How long a listing may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long opening the runtime and making the network may take.
@@ -494,7 +494,10 @@ impl Floor {
             if statuses.get(task).is_none_or(|status| status.phase.is_final()) {
                 continue;
             }
-            subjects.extend(checks(assignment, container));
+            // A verdict about a run that is not known yet would be lost.
+            let known = self.run(*task);
+            let checks = checks(assignment, container);
+            subjects.extend(checks.filter(|(_, subject)| known == Some(subject.run)));
         }
         self.prober.look_at(subjects, &runtime);
     }

@@ -4,6 +4,8 @@ mod desk;
 mod floor;
 mod residue;
 
+#[cfg(test)]
+pub(crate) use floor::LIST_EVERY;
 pub use residue::Residue;
 
 use crate::cache::{Cache, Membership};
