@@ -40,18 +40,18 @@ impl Batch {
         }
     }
 
-    /// Reads what has arrived, at most [`PACKETS_MAX`] packets.
+    /// Waits for a packet and reads what has arrived, at most [`PACKETS_MAX`] packets.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] where nothing has, and what the socket says.
-    pub(crate) fn receive(&mut self, socket: RawFd) -> io::Result<usize> {
+    /// What the socket says.
+    pub(crate) fn receive(&mut self, socket: RawFd) -> io::Result<()> {
         self.received.clear();
         let mut slices: Vec<_> =
             self.queries.iter_mut().map(|query| [IoSliceMut::new(query)]).collect();
-        let flags = MsgFlags::MSG_DONTWAIT;
+        let flags = MsgFlags::MSG_WAITFORONE;
         let messages = recvmmsg(socket, &mut self.receiving, slices.iter_mut(), flags, None)?;
         self.received.extend(messages.map(|message| (message.bytes, message.address)));
-        Ok(self.received.len())
+        Ok(())
     }
 
     /// Hands each packet with its sender to `answer`, which returns the length of the answer that

@@ -2,7 +2,7 @@
 //!
 //! A question for an address of the zone, which is nearly every question, is answered in place:
 //! read off the socket with its neighbours, looked up, drawn, written into a buffer and sent back
-//! with theirs, without a task, an allocation or a lock. Everything else (other types, other
+//! with theirs, on a thread that does nothing else, without a lock. Everything else (other types, other
 //! names, TCP, odd packets) takes the slow path through hickory, with a limit on how much of it
 //! runs at once. What to answer is decided by [`warren_core::answer`] in both.
 //!

@@ -5,14 +5,14 @@ use crate::forward::Forwarder;
 use crate::options::Options;
 use crate::publish::{Published, Publisher, Readiness, Views};
 use crate::tcp;
-use crate::udp::Worker;
+use crate::udp::Workers;
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -46,22 +46,10 @@ pub(crate) struct Shared {
     pub(crate) slow: Arc<Semaphore>,
 }
 
-impl Shared {
-    pub(crate) fn new(
-        options: Options,
-        view: &TrafficView,
-        readiness: &BTreeMap<TaskId, bool>,
-        forwarder: Option<Forwarder>,
-    ) -> Self {
-        let published = ArcSwap::from_pointee(Published::new(view, readiness, None));
-        Self { options, published, forwarder, slow: Arc::new(Semaphore::new(SLOW_MAX)) }
-    }
-}
-
 struct Listener {
     address: SocketAddr,
     tcp: TcpListener,
-    udp: Vec<UdpSocket>,
+    udp: Vec<Arc<Socket>>,
 }
 
 impl Server {
@@ -106,19 +94,32 @@ impl Server {
     /// Answers until `shutdown`, then closes the sockets. Queries on the slow path are dropped.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut loops = JoinSet::new();
+        let sockets = self.listeners.iter().flat_map(|listener| listener.udp.iter().cloned());
+        let workers = Workers::start(&self.shared, sockets.collect(), &mut loops);
         loops.spawn(self.publisher.run(shutdown.clone()));
         for listener in self.listeners {
             loops.spawn(tcp::run(self.shared.clone(), listener.tcp, shutdown.clone()));
-            for socket in listener.udp {
-                let worker = Worker::new(self.shared.clone(), socket);
-                loops.spawn(worker.run(shutdown.clone()));
-            }
         }
+        shutdown.cancelled().await;
+        // This wakes the workers, also where this future is dropped before it comes here.
+        drop(workers);
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a dns loop ended, its socket is no longer answered");
+                tracing::error!(%error, "a dns loop had ended before the server did");
             }
         }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Options,
+        view: &TrafficView,
+        readiness: &BTreeMap<TaskId, bool>,
+        forwarder: Option<Forwarder>,
+    ) -> Self {
+        let published = ArcSwap::from_pointee(Published::new(view, readiness, None));
+        Self { options, published, forwarder, slow: Arc::new(Semaphore::new(SLOW_MAX)) }
     }
 }
 
@@ -146,6 +147,7 @@ impl Listener {
 
 fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    socket.set_nonblocking(true)?;
     // A restart must not wait for connections that its predecessor closed.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -153,18 +155,17 @@ fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+fn udp_socket(address: SocketAddr) -> io::Result<Arc<Socket>> {
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(true)?;
     socket.set_recv_buffer_size(RECEIVE_BYTES)?;
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(Arc::new(socket))
 }
 
 /// A socket that may be bound to an address before the machine has it.
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
     if address.is_ipv4() {
         socket.set_freebind_v4(true)?;
     } else {

@@ -241,3 +241,58 @@ fn encode(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::Forwarder;
+    use crate::options::Options;
+    use std::collections::BTreeMap;
+    use std::num::NonZeroUsize;
+    use warren_core::traffic::TrafficView;
+
+    /// A question for `example.` of type A, with recursion desired.
+    const QUESTION: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01";
+
+    /// Whoever may ask us for any name could have others flooded with the answers.
+    #[tokio::test]
+    async fn strangers_get_no_names_outside_of_the_zone() {
+        // An upstream that denies every name.
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let upstream = socket.local_addr().unwrap();
+        let mut loops = tokio::task::JoinSet::new();
+        loops.spawn(async move {
+            let mut packet = [0; 512];
+            while let Ok((length, client)) = socket.recv_from(&mut packet).await {
+                packet[2] |= 0x80;
+                packet[3] = 3;
+                socket.send_to(&packet[..length], client).await.unwrap();
+            }
+        });
+        let options = Options {
+            listen: Vec::new(),
+            upstreams: vec![upstream],
+            workers: NonZeroUsize::MIN,
+            local: vec!["10.210.0.0/16".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            foreign_answers_per_second: 1000,
+        };
+        let forwarder = Forwarder::new(&options.upstreams);
+        let view = TrafficView { zone: "warren".to_owned(), ..TrafficView::default() };
+        let shared = Shared::new(options, &view, &BTreeMap::new(), forwarder);
+        for (client, code) in [
+            ("10.210.7.1", ResponseCode::NXDomain),
+            ("127.0.0.1", ResponseCode::NXDomain),
+            ("::ffff:10.210.7.1", ResponseCode::NXDomain),
+            ("2001:db8::1", ResponseCode::NXDomain),
+            ("10.211.0.1", ResponseCode::Refused),
+            ("192.0.2.1", ResponseCode::Refused),
+            ("2001:db9::1", ResponseCode::Refused),
+        ] {
+            let client = SocketAddr::new(client.parse().unwrap(), 5353);
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let answer = respond(&shared, QUESTION.to_vec(), client, transport, 0).await;
+                assert_eq!(answer.unwrap()[3] & 0x0f, code.low(), "{client}");
+            }
+        }
+    }
+}

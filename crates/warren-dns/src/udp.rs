@@ -1,94 +1,110 @@
-//! One UDP socket.
+//! One UDP socket, served by a thread of its own: a blocking read that returns with all that has
+//! arrived costs half of what readiness and a read do.
 
-use crate::batch::{Batch, PACKETS_MAX};
+use crate::batch::Batch;
 use crate::fast::{self, Outcome};
 use crate::limit::{Limiter, Verdict};
 use crate::metrics::{Dropped, Tally};
 use crate::server::Shared;
-use crate::slow;
-use std::cell::RefCell;
+use crate::slow::{self, Transport};
+use nix::sys::socket::MsgFlags;
+use socket2::Socket;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-thread_local! {
-    /// The buffers of the thread's current reading: they are used between two waits only, so that
-    /// the sockets that a thread serves share them.
-    static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
+/// How long to wait after a failed read, so that a socket in trouble does not keep a core busy.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// The threads of all sockets, which end when this is dropped.
+pub(crate) struct Workers {
+    stop: CancellationToken,
+    sockets: Vec<Arc<Socket>>,
+}
+
+impl Workers {
+    /// Starts a thread for each socket.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        sockets: Vec<Arc<Socket>>,
+        threads: &mut JoinSet<()>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        for socket in &sockets {
+            let worker = Worker::new(shared.clone(), socket.clone(), Handle::current());
+            let stop = stop.clone();
+            threads.spawn_blocking(move || worker.run(&stop));
+        }
+        Self { stop, sockets }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for socket in &self.sockets {
+            // Linux wakes who reads, and lets nobody wait again, although a socket without a peer
+            // cannot be shut down: that is the error which is left aside.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 /// Answers what arrives at one socket.
-pub(crate) struct Worker {
+struct Worker {
     shared: Arc<Shared>,
-    socket: Arc<UdpSocket>,
+    socket: Arc<Socket>,
     limiter: Limiter,
     /// Seeds the draws, one after the other.
     draw: u64,
     tally: Tally,
     /// Queries on the slow path; at most as many as there are permits.
     slow: JoinSet<()>,
+    runtime: Handle,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, socket: UdpSocket) -> Self {
+    fn new(shared: Arc<Shared>, socket: Arc<Socket>, runtime: Handle) -> Self {
         let rate = shared.options.foreign_answers_per_second;
         let limiter = Limiter::new(rate, shared.options.workers.get(), Instant::now());
         let draw = RandomState::new().hash_one(0);
-        let socket = Arc::new(socket);
-        Self { shared, socket, limiter, draw, tally: Tally::new(), slow: JoinSet::new() }
+        Self { shared, socket, limiter, draw, tally: Tally::new(), slow: JoinSet::new(), runtime }
     }
 
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+    fn run(mut self, stop: &CancellationToken) {
+        let mut batch = Batch::new();
         loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                Some(_) = self.slow.join_next(), if !self.slow.is_empty() => continue,
-                ready = self.socket.readable() => {
-                    if let Err(error) = ready {
-                        tracing::error!(%error, "dns socket is lost, its queries go unanswered");
-                        return;
-                    }
-                }
+            let received = batch.receive(self.socket.as_raw_fd());
+            if stop.is_cancelled() {
+                return;
             }
-            // A full batch says that more is waiting: others of this thread come first.
-            if self.read_and_answer() == PACKETS_MAX {
-                tokio::task::yield_now().await;
+            match received {
+                Ok(()) => {
+                    let now = Instant::now();
+                    let lost = self.answer(&mut batch, now);
+                    self.tally.dropped(Dropped::Unsendable, lost);
+                    self.tally.flush(now.elapsed());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read dns queries");
+                    std::thread::park_timeout(ERROR_PAUSE);
+                }
             }
         }
     }
 
-    /// Reads one batch and answers it. Returns how many packets it had.
-    fn read_and_answer(&mut self) -> usize {
-        let fd = self.socket.as_raw_fd();
-        let socket = self.socket.clone();
-        BATCH.with_borrow_mut(|batch| {
-            match socket.try_io(Interest::READABLE, || batch.receive(fd)) {
-                Ok(count) => {
-                    let now = Instant::now();
-                    let lost = self.answer(batch, now);
-                    self.tally.dropped(Dropped::Unsendable, lost);
-                    self.tally.flush(now.elapsed());
-                    count
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => {
-                    tracing::debug!(%error, "cannot read a dns query");
-                    0
-                }
-            }
-        })
-    }
-
     fn answer(&mut self, batch: &mut Batch, now: Instant) -> usize {
         let published = self.shared.published.load();
-        batch.answer(self.socket.as_raw_fd(), |packet, client, out| {
+        let socket = self.socket.clone();
+        let recursion = self.shared.forwarder.is_some();
+        batch.answer(socket.as_raw_fd(), |packet, client, out| {
             let verdict = if self.shared.options.is_local(client.ip()) {
                 Verdict::Answer
             } else {
@@ -106,7 +122,6 @@ impl Worker {
                 }
             }
             self.draw = self.draw.wrapping_add(1);
-            let recursion = self.shared.forwarder.is_some();
             match fast::answer(packet, &published, recursion, self.draw, out) {
                 Outcome::Answered(answered) => {
                     self.tally.answered(answered);
@@ -129,14 +144,16 @@ impl Worker {
         };
         let (shared, socket) = (self.shared.clone(), self.socket.clone());
         let (packet, draw) = (packet.to_vec(), self.draw);
-        self.slow.spawn(async move {
-            let answer = slow::respond(&shared, packet, client, slow::Transport::Udp, draw).await;
-            if let Some(answer) = answer
-                && let Err(error) = socket.send_to(&answer, client).await
+        let answering = async move {
+            if let Some(answer) = slow::respond(&shared, packet, client, Transport::Udp, draw).await
             {
-                tracing::debug!(%error, %client, "cannot send a dns answer");
+                let flags = MsgFlags::MSG_DONTWAIT.bits();
+                if let Err(error) = socket.send_to_with_flags(&answer, &client.into(), flags) {
+                    tracing::debug!(%error, %client, "cannot send a dns answer");
+                }
             }
             drop(permit);
-        });
+        };
+        self.slow.spawn_on(answering, &self.runtime);
     }
 }
