@@ -5,7 +5,7 @@ mod keys;
 mod node;
 
 pub use keys::KEYS;
-pub use node::{LogFormat, NodeConfig, RuntimeChoice, StoreChoice};
+pub use node::{LogFormat, NodeConfig, RuntimeChoice, StoreChoice, Upstreams};
 
 use crate::client::{ClientArgs, suggest};
 use crate::failure::{Failure, Outcome};

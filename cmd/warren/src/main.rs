@@ -9,8 +9,10 @@ mod config;
 mod failure;
 mod flags;
 mod manifest;
+mod node;
 mod output;
 mod progress;
+mod tasks;
 
 use std::process::ExitCode;
 

@@ -1,22 +1,132 @@
 //! `warren up`
 
 use crate::client::ClientArgs;
-use crate::config::NodeFlags;
-use crate::failure::Outcome;
+use crate::config::{NodeConfig, NodeFlags, settings};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::node;
+use crate::output;
 use clap::Args;
+use std::fs::OpenOptions;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a node in the background has to become ready: it opens its state and its runtime, and nothing is pulled.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Its log in the data directory.
+const LOG: &str = "warren.log";
+
+/// Lines of it that are shown where it did not become ready.
+const LOG_LINES: usize = 10;
 
 /// Start this node: resume its cluster, or make a new one
+///
+/// Ctrl-C and SIGTERM stop the node; its tasks run on and are adopted by the next start. `warren down` takes the tasks
+/// with it.
 #[derive(Args, Debug)]
 pub struct Up {
     #[command(flatten)]
     node: NodeFlags,
-    /// Return once the node is ready; it goes on in the background and logs to DATA_DIR/warren.log
+    /// Return once the node is ready; it goes on in the background and logs to warren.log in its data directory
     #[arg(long, short)]
     detach: bool,
+    /// Begin a session of its own: how `--detach` starts it
+    #[arg(long, hide = true)]
+    own_session: bool,
 }
 
 impl Up {
-    pub fn run(self, _client: &ClientArgs) -> Outcome {
-        Ok(())
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The node could not start, or a part of it broke.
+    pub fn run(self, client: &ClientArgs) -> Outcome {
+        let settings = settings(&self.node, client, |name| std::env::var(name).ok())?;
+        let config = NodeConfig::from_settings(&settings)?;
+        if self.detach {
+            return detach(&config.data_dir);
+        }
+        if self.own_session {
+            // It fails where there is a session already, which is as good.
+            let _ = nix::unistd::setsid();
+        }
+        node::start_logging(&config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(Failure::from)?;
+        let outcome = runtime.block_on(node::run(config));
+        // What still sits in a blocking call has been told to stop and cut off: it does not hold the process.
+        runtime.shutdown_background();
+        outcome
     }
+}
+
+fn detach(data_dir: &Path) -> Outcome {
+    if let Some((pid, _)) = node::holder(data_dir)? {
+        let shown = data_dir.display();
+        return Err(Failure::new(Exit::Failed, format!("process {pid} runs Warren on {shown} already")));
+    }
+    let failed = |what: &str, error: std::io::Error| {
+        Failure::new(Exit::Failed, format!("cannot {what} {}: {error}", data_dir.display()))
+            .hint("run as a user who may (most often root), or choose another with --data-dir")
+    };
+    if !data_dir.exists() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+        made.map_err(|error| failed("make the data directory", error))?;
+    }
+    let path = data_dir.join(LOG);
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let log = log.map_err(|error| failed("write to the data directory", error))?;
+    let begun_at = log.metadata()?.len();
+    let words = std::env::args_os().skip(1).filter(|word| word != "--detach" && word != "-d");
+    let mut child = Command::new("/proc/self/exe")
+        .args(words)
+        .arg("--own-session")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    match wait_ready(&mut child, data_dir) {
+        Ok(text) => {
+            output::say(text);
+            Ok(())
+        }
+        Err(failure) => Err(failure.hint(log_end(&path, begun_at))),
+    }
+}
+
+fn wait_ready(child: &mut Child, data_dir: &Path) -> Outcome<String> {
+    let begun = Instant::now();
+    while begun.elapsed() < READY_TIMEOUT {
+        if let Some(status) = child.try_wait()? {
+            return Err(Failure::new(Exit::Failed, format!("the node ended: {status}")));
+        }
+        if let Some((pid, Some(run))) = node::holder(data_dir)?
+            && pid == child.id()
+        {
+            let shown = data_dir.display();
+            return Ok(format!(
+                "node {} is up as process {pid}; its log is {shown}/{LOG}; `warren down` stops it",
+                run.node_id
+            ));
+        }
+        std::thread::sleep(LOOK);
+    }
+    let pid = child.id();
+    let time = output::duration(READY_TIMEOUT);
+    Err(Failure::new(Exit::Unfinished, format!("process {pid} runs, but is not ready after {time}")))
+}
+
+/// What the node logged since it was started.
+fn log_end(path: &Path, begun_at: u64) -> String {
+    let log = std::fs::read(path).unwrap_or_default();
+    let new = log.get(usize::try_from(begun_at).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(new);
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+    format!("the end of its log, {}:\n  {}", path.display(), end.join("\n  "))
 }

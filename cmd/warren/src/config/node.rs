@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+use warren_wire::channel::Target;
 use warren_core::spec::{HostName, LABEL_VALUE_BYTES_MAX, LabelKey};
 
 /// What is to run the tasks.
@@ -76,6 +77,11 @@ pub struct NodeConfig {
 const POOL_PREFIXES: std::ops::RangeInclusive<u8> = 8..=23;
 
 impl NodeConfig {
+    /// Where the node's own agent attaches.
+    pub fn agent_target(&self) -> Target {
+        Target::Unix(self.data_dir.join(crate::node::AGENT_SOCKET))
+    }
+
     /// Reads the settings.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use crate::client::{Client, ClientArgs, request};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output;
-use crate::progress::WaitArgs;
 use clap::Args;
 use std::time::Duration;
 use warren_wire::v1;
@@ -18,8 +17,13 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Drain {
     /// Host name or id of the node
     name: String,
-    #[command(flatten)]
-    wait: WaitArgs,
+    /// Wait until it runs none
+    #[arg(long, short)]
+    wait: bool,
+    /// Stop waiting after this long; the work goes on (exit code 4)
+    #[arg(long, value_name = "TIME", default_value = "10m",
+        value_parser = crate::flags::words::duration, requires = "wait")]
+    wait_timeout: Duration,
 }
 
 impl Drain {
@@ -31,7 +35,7 @@ impl Drain {
         let client = client.connect().await?;
         let node = super::set_availability(&client, &self.name, "drain").await?;
         output::say(format_args!("{} takes no new tasks", node.hostname));
-        if self.wait.detach {
+        if !self.wait {
             return Ok(());
         }
         let mut left = node.tasks;
@@ -41,7 +45,7 @@ impl Drain {
         };
         let done = tokio::select! {
             done = drained(&client, &node.id, &mut left) => done,
-            () = tokio::time::sleep(self.wait.wait_timeout) => Err(None),
+            () = tokio::time::sleep(self.wait_timeout) => Err(None),
             _ = tokio::signal::ctrl_c() => return Err(unfinished("stopped watching", left)),
         };
         match done {
@@ -51,7 +55,7 @@ impl Drain {
             }
             Err(Some(failure)) => Err(failure),
             Err(None) => {
-                let time = output::duration(self.wait.wait_timeout);
+                let time = output::duration(self.wait_timeout);
                 Err(unfinished(&format!("not drained after {time}"), left))
             }
         }

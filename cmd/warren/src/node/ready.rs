@@ -1,0 +1,47 @@
+//! Whether the node can do its work, and what keeps it from it.
+
+use serde::Serialize;
+use tokio::sync::watch;
+use warren_agent::Published;
+use warren_manager::ManagerHandle;
+
+/// Looks at all parts of the node.
+#[derive(Clone)]
+pub struct Ready {
+    manager: ManagerHandle,
+    agent: Published,
+    dns: watch::Receiver<u64>,
+}
+
+/// What `/readyz` says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Report {
+    /// Whether nothing is missing.
+    pub ready: bool,
+    /// What is missing.
+    pub problems: Vec<String>,
+}
+
+impl Ready {
+    /// Looks at these. `dns` is the traffic epoch that is answered from.
+    pub fn new(manager: ManagerHandle, agent: Published, dns: watch::Receiver<u64>) -> Self {
+        Self { manager, agent, dns }
+    }
+
+    /// How it is now.
+    pub fn report(&self) -> Report {
+        let mut problems = self.manager.health().problems;
+        if !*self.agent.connected.borrow() {
+            problems.push("the agent has no session with a leader".into());
+        }
+        if self.agent.network.borrow().is_none() {
+            problems.push("the network of the tasks is not there yet: see the log".into());
+        }
+        let wanted = self.agent.traffic.borrow().epoch;
+        let answered = *self.dns.borrow();
+        if answered < wanted {
+            problems.push(format!("dns answers from epoch {answered}, {wanted} is known"));
+        }
+        Report { ready: problems.is_empty(), problems }
+    }
+}
