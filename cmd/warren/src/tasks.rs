@@ -71,12 +71,9 @@ impl TaskKind {
 
     const fn on_end(self) -> OnEnd {
         match self {
-            Self::Api
-            | Self::Agent
-            | Self::Sessions
-            | Self::Dns
-            | Self::Manager
-            | Self::Raft => OnEnd::StopNode,
+            Self::Api | Self::Agent | Self::Sessions | Self::Dns | Self::Manager | Self::Raft => {
+                OnEnd::StopNode
+            }
             Self::ApiHealth | Self::Http | Self::Upkeep => OnEnd::Log,
         }
     }

@@ -68,7 +68,10 @@ impl Up {
 fn detach(data_dir: &Path) -> Outcome {
     if let Some((pid, _)) = node::holder(data_dir)? {
         let shown = data_dir.display();
-        return Err(Failure::new(Exit::Failed, format!("process {pid} runs Warren on {shown} already")));
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("process {pid} runs Warren on {shown} already"),
+        ));
     }
     let failed = |what: &str, error: std::io::Error| {
         Failure::new(Exit::Failed, format!("cannot {what} {}: {error}", data_dir.display()))
@@ -118,7 +121,10 @@ fn wait_ready(child: &mut Child, data_dir: &Path) -> Outcome<String> {
     }
     let pid = child.id();
     let time = output::duration(READY_TIMEOUT);
-    Err(Failure::new(Exit::Unfinished, format!("process {pid} runs, but is not ready after {time}")))
+    Err(Failure::new(
+        Exit::Unfinished,
+        format!("process {pid} runs, but is not ready after {time}"),
+    ))
 }
 
 /// What the node logged since it was started.

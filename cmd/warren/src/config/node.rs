@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
-use warren_wire::channel::Target;
 use warren_core::spec::{HostName, LABEL_VALUE_BYTES_MAX, LabelKey};
+use warren_wire::channel::Target;
 
 /// What is to run the tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -63,7 +63,7 @@ fn the_defaults_are_legal_and_lists_may_be_written_either_way() {
     let read = settings(&flags, &client(), nothing).unwrap();
     let config = NodeConfig::from_settings(&read).unwrap();
     let expected = ["192.0.2.1:53", "192.0.2.2:5353"].map(|text| text.parse().unwrap());
-    assert_eq!(config.dns_upstreams, node::Upstreams::These(expected.to_vec()));
+    assert_eq!(config.dns_upstreams, Upstreams::These(expected.to_vec()));
 }
 
 #[test]

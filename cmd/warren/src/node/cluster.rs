@@ -16,7 +16,11 @@ const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The pool cannot be, or nothing could be written.
-pub async fn resume_or_make(raft: &Raft, config: &NodeConfig, has_pool: bool) -> Outcome<ClusterId> {
+pub async fn resume_or_make(
+    raft: &Raft,
+    config: &NodeConfig,
+    has_pool: bool,
+) -> Outcome<ClusterId> {
     let failed = |error: String| Failure::new(Exit::Failed, error);
     let initialised = raft.is_initialised().await.map_err(|e| failed(e.to_string()))?;
     if !initialised {
@@ -53,7 +57,10 @@ fn cluster_of(raft: &Raft, config: &NodeConfig) -> Option<ClusterId> {
     let state: std::sync::Arc<State> = raft.state().borrow().clone();
     let cluster = state.cluster()?;
     if cluster.zone != config.zone {
-        tracing::warn!(zone = cluster.zone, "zone of the cluster stays, the configured one is not used");
+        tracing::warn!(
+            zone = cluster.zone,
+            "zone of the cluster stays, the configured one is not used"
+        );
     }
     if cluster.pool != config.pool {
         tracing::warn!(pool = %cluster.pool, "pool of the cluster stays, the configured one is not used");

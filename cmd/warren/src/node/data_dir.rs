@@ -86,9 +86,8 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let pid = read_pid(&mut lock).map_or("another process".to_owned(), |pid| {
-                    format!("process {pid}")
-                });
+                let pid = read_pid(&mut lock)
+                    .map_or("another process".to_owned(), |pid| format!("process {pid}"));
                 return Err(Failure::new(
                     Exit::Failed,
                     format!("{pid} runs Warren on {shown} already"),
@@ -232,8 +231,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let dir = DataDir::claim(base.path()).unwrap();
         assert_eq!(dir.kept().unwrap(), None);
-        let kept =
-            Kept { runtime: "process".into(), subnet: "127.64.4.0/22".parse().ok() };
+        let kept = Kept { runtime: "process".into(), subnet: "127.64.4.0/22".parse().ok() };
         dir.keep(&kept).unwrap();
         assert_eq!(dir.kept().unwrap(), Some(kept));
         std::fs::write(base.path().join(NODE), "{").unwrap();

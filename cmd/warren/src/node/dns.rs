@@ -48,7 +48,8 @@ impl Dns {
             foreign_answers_per_second: FOREIGN_ANSWERS_PER_SECOND,
         };
         let server = serve(&options, &agent).map_err(|error| {
-            Failure::new(Exit::Failed, error).hint("--dns chooses the address; port 0 takes a free one")
+            Failure::new(Exit::Failed, error)
+                .hint("--dns chooses the address; port 0 takes a free one")
         })?;
         Ok(Self { options, server, agent, containers, acked: watch::Sender::new(0) })
     }

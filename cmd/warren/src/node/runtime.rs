@@ -105,11 +105,7 @@ impl NodeRuntime {
         Ok(Self { info, subnet, recipe })
     }
 
-    async fn recipe(
-        config: &NodeConfig,
-        dir: &DataDir,
-        kept: Option<&Kept>,
-    ) -> Outcome<Recipe> {
+    async fn recipe(config: &NodeConfig, dir: &DataDir, kept: Option<&Kept>) -> Outcome<Recipe> {
         let docker =
             Recipe::Docker { endpoint: format!("unix://{}", config.docker_socket.display()) };
         let process = Recipe::Process { folder: dir.path().join("process") };

@@ -167,9 +167,9 @@ impl Parts {
             resolver: runtime.has_containers(),
         };
         let (agent, published) = Agent::new(options, runtime.opener()).map_err(failed)?;
-        let inside = runtime.subnet.map(|subnet| {
-            SocketAddr::from((subnet::first_host(subnet), subnet::DNS_PORT))
-        });
+        let inside = runtime
+            .subnet
+            .map(|subnet| SocketAddr::from((subnet::first_host(subnet), subnet::DNS_PORT)));
         let listen = std::iter::once(config.dns).chain(inside).collect();
         let dns = Dns::bind(config, listen, published.clone(), runtime.has_containers())?;
         let agent = agent.acknowledged_by(dns.acked());

@@ -73,7 +73,8 @@ pub fn check_pool(pool: Ipv4Net) -> Outcome {
     // No table, no routes: a machine without network.
     let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     let Some((route, interface)) = overlap(pool, &table) else { return Ok(()) };
-    let why = format!("the pool {pool} lies over {route}, which this machine reaches by {interface}");
+    let why =
+        format!("the pool {pool} lies over {route}, which this machine reaches by {interface}");
     Err(Failure::new(Exit::Failed, why)
         .hint("choose addresses that nobody here uses, as in --pool 10.220.0.0/16"))
 }
