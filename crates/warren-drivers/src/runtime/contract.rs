@@ -1,7 +1,7 @@
 //! What every runtime must do, as checks that each implementation runs in its tests.
 //!
-//! A runtime's tests make a [`Fixture`] and name it to [`runtime_contract!`](crate::runtime_contract), which makes one test for each
-//! check. The checks run a small program (`tests/apps/probe.rs`) with the arguments that each needs.
+//! A runtime's tests make a [`Fixture`] and name it to [`runtime_contract!`](crate::runtime_contract), which makes one
+//! test for each check. The checks run a small program (`tests/apps/probe.rs`) with the arguments that each needs.
 
 #![expect(
     clippy::missing_errors_doc,

@@ -175,6 +175,12 @@ impl Labels {
         format!("warren-{cluster}-{}-{}-{}", self.service, self.slot, self.task)
     }
 
+    /// Whether both are of one task. All else of a task may be told anew, as its epoch is after a restore.
+    #[must_use]
+    pub fn is_same_task(&self, other: &Self) -> bool {
+        self.task == other.task && self.node == other.node && self.cluster == other.cluster
+    }
+
     /// Whether the container belongs to the node and cluster of `scope`.
     #[must_use]
     pub fn is_in(&self, scope: &Scope) -> bool {

@@ -117,7 +117,7 @@ pub trait ContainerRuntime: Send + Sync {
     ///
     /// # Errors
     /// [`RuntimeError::Conflict`] where its address or a host port is taken, [`RuntimeError::Refused`]
-    /// where its command cannot be run (with an init process in between, as with Docker, it ends with code 127 instead).
+    /// where its command cannot be run (with an init process in between, as with Docker, it ends with 127 instead).
     async fn start(&self, container: &ContainerRef) -> Result<(), RuntimeError>;
 
     /// Sends `signal`, and SIGKILL where the container still runs after `timeout`. Returns once it has

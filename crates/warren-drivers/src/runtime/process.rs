@@ -15,10 +15,10 @@
 //! development, tests and machines with one owner.
 //!
 //! # How tasks outlive Warren
-//! Each task has a supervisor, a process of the same program in a session of its own ([`supervise_main`]). It
-//! starts the task, takes its output to the log files and writes down how it ended. All state is files in the
-//! task's folder, written whole or not at all, so whoever comes later reads the same. Processes are known by pid and start
-//! time, and by the machine's boot: a pid alone may be another process by now.
+//! Each task has a supervisor, a process of the same program in a session of its own ([`supervise_main`]). It starts the
+//! task, takes its output to the log files and writes down how it ended. All state is files in the task's folder,
+//! written whole or not at all, so whoever comes later reads the same. Processes are known by pid and start time, and by
+//! the machine's boot: a pid alone may be another process by now.
 
 mod exec;
 mod files;

@@ -84,8 +84,8 @@ pub struct OutputChunk {
     pub bytes: Bytes,
 }
 
-/// A command that runs inside a container. Dropping the session ends its input; a command with a terminal
-/// is hung up on.
+/// A command that runs inside a container. Dropping the session ends its input and lets go of its terminal; where the
+/// runtime can (Docker cannot), it ends the command too.
 pub struct ExecSession {
     /// Its input, where it was asked for. Shutting it down ends the input.
     pub stdin: Option<Pin<Box<dyn AsyncWrite + Send>>>,

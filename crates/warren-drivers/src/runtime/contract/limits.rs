@@ -106,7 +106,7 @@ pub async fn use_is_measured(fixture: &dyn Fixture) -> Checked {
         Ok((stats.cpu >= half).then_some(stats))
     })
     .await?;
-    ensure!(stats.pids >= 1, "{stats:?}");
+    ensure!(stats.pids >= 1 && stats.memory_limit.is_none(), "{stats:?}");
     eventually("48 MiB of memory", || async {
         let stats = bench.runtime.stats(&holding).await?;
         Ok((stats.memory >= Bytes::from_mib(48)).then_some(()))

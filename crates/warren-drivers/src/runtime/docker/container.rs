@@ -56,9 +56,7 @@ async fn holder(
     let id = found.id.unwrap_or_default();
     let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
     match Labels::from_map(&labels) {
-        Ok(labels) if labels.task == spec.labels.task && labels.cluster == spec.labels.cluster => {
-            Ok(ContainerRef(id))
-        }
+        Ok(labels) if labels.is_same_task(&spec.labels) => Ok(ContainerRef(id)),
         Ok(_) | Err(_) => Err(RuntimeError::Conflict {
             what,
             why: format!(

@@ -105,6 +105,9 @@ pub(super) fn time(text: Option<&str>) -> SystemTime {
 
 pub(super) async fn stats(client: &Client, id: &ContainerRef) -> Result<Stats, RuntimeError> {
     let what = format!("container {id}");
+    // A sample tells the machine's memory where there is no limit.
+    let found = client.call(&what, READ, client.docker.inspect_container(&id.0, None)).await?;
+    let limit = found.host_config.and_then(|config| config.memory);
     // The first sample of a stream comes at once; a single sample is held back a second by the engine.
     let query = StatsOptionsBuilder::new().stream(true).build();
     let mut samples = client.docker.stats(&id.0, Some(query));
@@ -121,7 +124,7 @@ pub(super) async fn stats(client: &Client, id: &ContainerRef) -> Result<Stats, R
     Ok(Stats {
         cpu: Duration::from_nanos(cpu),
         memory: Bytes(used(&memory)),
-        memory_limit: memory.limit.map(Bytes),
+        memory_limit: limit.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).map(Bytes),
         pids: u32::try_from(pids).unwrap_or(u32::MAX),
     })
 }

@@ -89,7 +89,8 @@ fn user(
 
 fn prepare(command: &mut Command, spec: &ExecSpec, record: &TaskRecord) {
     let folder = spec.working_dir.as_ref().map_or(record.working_dir.as_path(), |dir| dir.as_ref());
-    command.env_clear().envs(environment(spec, record)).current_dir(folder);
+    // Whoever asked for the command is gone when its session is: so shall it be.
+    command.env_clear().envs(environment(spec, record)).current_dir(folder).kill_on_drop(true);
 }
 
 fn piped(id: &ContainerRef, spec: &ExecSpec, record: &TaskRecord) -> Result<ExecSession, Failure> {

@@ -175,7 +175,8 @@ fn make(folder: &TaskFolder, record: &TaskRecord, labels: &Labels) -> io::Result
     }
     remove_folder(&new)?;
     let found = folder.record().ok().flatten();
-    let is_ours = found.is_some_and(|found| found.labels == labels.to_map());
+    let found = found.and_then(|found| Labels::from_map(&found.labels.into_iter().collect()).ok());
+    let is_ours = found.is_some_and(|found| found.is_same_task(labels));
     Ok(if is_ours { Made::Ours } else { Made::Foreign(folder.path.clone()) })
 }
 

@@ -3,12 +3,17 @@
 use super::with_engine;
 use crate::support::scope;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use warren_drivers::runtime::contract::Bench;
+use warren_core::spec::{PullPolicy, Signal};
+use warren_drivers::runtime::contract::{Bench, Fixture};
 use warren_drivers::runtime::docker::DockerOptions;
-use warren_drivers::runtime::{ContainerState, Options, RuntimeError, open};
+use warren_drivers::runtime::{
+    ContainerRef, ContainerState, ExecSpec, LogOptions, Options, PullProgress, RuntimeError, open,
+};
 
 fn options(socket: &Path) -> DockerOptions {
     DockerOptions {
@@ -108,6 +113,72 @@ async fn an_engine_that_went_away_is_found_again() {
         crate::support::eventually("the socket", async || socket.exists()).await;
         let back = runtime.inspect(&id).await.unwrap();
         assert!(matches!(back.state, ContainerState::Running { .. }), "{back:?}");
+    })
+    .await;
+}
+
+/// Passes on what comes before `hung`, and then takes requests and says nothing.
+async fn relay_until(socket: PathBuf, hung: watch::Receiver<bool>) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut inner, _) = listener.accept().await.unwrap();
+        let is_hung = *hung.borrow();
+        connections.spawn(async move {
+            if is_hung {
+                std::future::pending::<()>().await;
+            }
+            let mut outer = UnixStream::connect("/var/run/docker.sock").await.unwrap();
+            let _ = copy_bidirectional(&mut inner, &mut outer).await;
+        });
+    }
+}
+
+#[tokio::test]
+async fn no_call_waits_for_ever_for_an_engine_that_hangs() {
+    with_engine("no_call_waits_for_ever_for_an_engine_that_hangs", async |engine| {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let mut relays = JoinSet::new();
+        let (hang, hung) = watch::channel(false);
+        relays.spawn(relay_until(socket.clone(), hung));
+        crate::support::eventually("the socket", async || socket.exists()).await;
+        let options = DockerOptions { scope: engine.scope.clone(), ..options(&socket) };
+        let runtime = open(Options::Docker(options.clone())).await.unwrap();
+        let bench = Bench::new(engine).await.unwrap();
+        let (id, image, name) = (ContainerRef("x".into()), &bench.image, engine.image());
+        let (progress, _) = watch::channel(PullProgress::default());
+        let exec = ExecSpec { command: vec!["x".into()], ..ExecSpec::default() };
+
+        hang.send_replace(true);
+        // From here on the clock runs to the next time limit whenever nothing else is to be done.
+        tokio::time::pause();
+        let begin = tokio::time::Instant::now();
+        let errors = [
+            open(Options::Docker(options)).await.err(),
+            runtime.info().await.err(),
+            runtime.prepare_network(&engine.network).await.err(),
+            runtime.resolve(&name, PullPolicy::Missing, None).await.err(),
+            runtime.resolve(&name, PullPolicy::Always, None).await.err(),
+            runtime.pull(image, &name, None, &progress).await.err(),
+            runtime.create(&bench.spec(1, &[])).await.err(),
+            runtime.start(&id).await.err(),
+            runtime.stop(&id, Signal::TERM, Duration::from_secs(10)).await.err(),
+            runtime.kill(&id).await.err(),
+            runtime.remove(&id).await.err(),
+            runtime.list().await.err(),
+            runtime.inspect(&id).await.err(),
+            runtime.logs(&id, LogOptions::default()).await.err(),
+            runtime.exec(&id, exec).await.err(),
+            runtime.stats(&id).await.err(),
+            runtime.pin(image).await.err(),
+            runtime.cleanup(&[]).await.err(),
+        ];
+        for (call, error) in errors.iter().enumerate() {
+            assert!(matches!(error, Some(RuntimeError::Timeout { .. })), "call {call}: {error:?}");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60) * 18, "{:?}", begin.elapsed());
+        tokio::time::resume();
     })
     .await;
 }
