@@ -74,7 +74,16 @@ impl State {
         let pool = pool.ok_or_else(|| Rejection::NoSubnet("there is no cluster yet".to_owned()))?;
         let shares = pool.subnets(NODE_PREFIX_LEN.max(pool.prefix_len()));
         let mut shares = shares.map_err(|error| Rejection::NoSubnet(error.to_string()))?;
-        shares.find(|subnet| taken(subnet).is_none()).ok_or_else(|| {
+        // Subnets of nodes do not overlap, so one walk along both finds the first gap.
+        let taken = self.nodes().map(|node| (node.subnet.network(), node.subnet.broadcast()));
+        let mut taken: Vec<_> = taken.collect();
+        taken.sort_unstable();
+        let mut taken = taken.into_iter().peekable();
+        let free = shares.find(|share| {
+            while taken.next_if(|(_, last)| *last < share.network()).is_some() {}
+            taken.peek().is_none_or(|(first, _)| *first > share.broadcast())
+        });
+        free.ok_or_else(|| {
             let count = self.stored.nodes.len();
             Rejection::NoSubnet(format!("the pool {pool} is used up by {count} nodes"))
         })

@@ -32,6 +32,17 @@ impl Feed {
     }
 
     pub(crate) fn node(&mut self, name: &str) -> NodeId {
+        match self.register(name, None) {
+            Ok(Applied::Node { id }) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn register(
+        &mut self,
+        name: &str,
+        subnet: Option<ipnet::Ipv4Net>,
+    ) -> Result<Applied, Rejection> {
         let facts = NodeFacts {
             hostname: HostName::parse(name).unwrap(),
             address: std::net::IpAddr::from([127, 0, 0, 1]),
@@ -41,16 +52,13 @@ impl Feed {
             runtime: "sim".to_owned(),
             version: "0.1.0".to_owned(),
         };
-        match self.apply(Command::RegisterNode {
+        self.apply(Command::RegisterNode {
             key: name.to_owned(),
             role: Role::Worker,
             facts: Box::new(facts),
-            subnet: None,
+            subnet,
             labels: BTreeMap::new(),
-        }) {
-            Ok(Applied::Node { id }) => id,
-            other => panic!("{other:?}"),
-        }
+        })
     }
 
     pub(crate) fn create(&mut self, name: &str, replicas: u32) -> ServiceId {
@@ -139,4 +147,35 @@ fn events_are_kept_by_whole_entries() {
     assert_eq!(feed.state.events().len(), crate::event::EVENTS_KEPT + 10);
     assert!(feed.state.events().all(|event| event.index == index));
     assert_eq!(feed.state.events_compacted(), LogIndex(index.0 - 1));
+}
+
+proptest::proptest! {
+    #[test]
+    fn nodes_get_the_first_free_subnets_and_none_overlap(
+        asked in proptest::collection::vec(proptest::option::of((0..12_u8, 22..27_u8)), 1..20),
+    ) {
+        let mut feed = Feed::default();
+        let pool: ipnet::Ipv4Net = "10.210.0.0/20".parse().unwrap();
+        let init = Command::InitCluster { id: ClusterId(7), zone: "warren".to_owned(), pool };
+        feed.apply(init).unwrap();
+        for (i, asked) in asked.into_iter().enumerate() {
+            let before = feed.state.clone();
+            let subnet = asked.map(|(third, len)| format!("10.210.{third}.0/{len}").parse().unwrap());
+            let applied = feed.register(&format!("n{i}"), subnet);
+            let overlaps = |subnet: &ipnet::Ipv4Net| {
+                before.nodes().any(|n| n.subnet.contains(subnet) || subnet.contains(&n.subnet))
+            };
+            let free: Vec<_> = pool.subnets(24).unwrap().filter(|share| !overlaps(share)).collect();
+            match (applied, subnet) {
+                (Ok(Applied::Node { id }), Some(subnet)) => {
+                    proptest::prop_assert_eq!(feed.state.node(id).unwrap().subnet, subnet.trunc());
+                }
+                (Ok(Applied::Node { id }), None) => {
+                    proptest::prop_assert_eq!(feed.state.node(id).unwrap().subnet, free[0]);
+                }
+                (_, Some(subnet)) => proptest::prop_assert!(overlaps(&subnet)),
+                (_, None) => proptest::prop_assert!(free.is_empty()),
+            }
+        }
+    }
 }
