@@ -17,6 +17,10 @@ pub const TTL: Duration = Duration::from_secs(5);
 /// How long an answer may be cached while a service changes its tasks or its split.
 pub const TTL_LIVE: Duration = Duration::from_secs(1);
 
+/// How long a resolver may hear nothing of the leader before its view is no longer good: it is waited for no longer then,
+/// and by itself answers as [`TrafficView::cut_off`] says.
+pub const TRAFFIC_LEASE: Duration = Duration::from_secs(3);
+
 /// Everything that names of the cluster's zone lead to.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TrafficView {
@@ -28,6 +32,19 @@ pub struct TrafficView {
     pub services: BTreeMap<ServiceName, Arc<ServiceTraffic>>,
     /// The nodes' own addresses, by host name (`HOST.node`).
     pub hosts: BTreeMap<HostName, IpAddr>,
+}
+
+impl TrafficView {
+    /// What to answer from when nobody says any more whether the view is still good: the same tasks with the short TTL, and
+    /// of a service that is being split only the stable revision, if a task of it is ready. So a release that is taken
+    /// back gets no traffic from a resolver that cannot hear of it, and none is without an answer.
+    #[must_use]
+    pub fn cut_off(&self) -> Self {
+        let services = self.services.iter();
+        let services =
+            services.map(|(name, traffic)| (name.clone(), Arc::new(traffic.cut_off()))).collect();
+        Self { epoch: self.epoch, zone: self.zone.clone(), services, hosts: self.hosts.clone() }
+    }
 }
 
 /// Where one service's names lead.
@@ -54,6 +71,19 @@ impl ServiceTraffic {
     #[must_use]
     pub fn ttl(&self) -> Duration {
         if self.live { TTL_LIVE } else { TTL }
+    }
+
+    fn cut_off(&self) -> Self {
+        let ready = |revision| {
+            self.endpoints.iter().any(|endpoint| endpoint.ready && endpoint.revision == revision)
+        };
+        let mut alone = Self { live: true, ..self.clone() };
+        if let Some(stable) = self.stable.filter(|stable| ready(*stable))
+            && !self.weights.is_empty()
+        {
+            alone.weights = vec![(stable, Weight::FULL)];
+        }
+        alone
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) const FORWARD_SECONDS: &str = "warren_dns_forward_seconds";
 pub(crate) const BATCH_SECONDS: &str = "warren_dns_batch_seconds";
 /// The epoch that is answered from.
 pub(crate) const EPOCH: &str = "warren_dns_epoch";
+/// Whether the view is held for old.
+pub(crate) const CUT_OFF: &str = "warren_dns_cut_off";
 /// How many services are known.
 pub(crate) const SERVICES: &str = "warren_dns_services";
 
@@ -53,6 +55,11 @@ pub const ALL: &[(&str, &str, &str)] = &[
          any of its queries waited for us.",
     ),
     (EPOCH, "gauge", "The traffic epoch that DNS answers are given from."),
+    (
+        CUT_OFF,
+        "gauge",
+        "1 while no leader has been heard for the traffic lease, so that answers fall back to what is stable.",
+    ),
     (SERVICES, "gauge", "Services that DNS knows."),
 ];
 
@@ -197,7 +204,8 @@ pub(crate) fn forwarded(result: &'static str, took: Duration) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; an epoch stays below 2^53")]
-pub(crate) fn published(epoch: u64, services: usize) {
+pub(crate) fn published(epoch: u64, services: usize, cut_off: bool) {
+    gauge!(CUT_OFF).set(f64::from(u8::from(cut_off)));
     gauge!(EPOCH).set(epoch as f64);
     gauge!(SERVICES).set(services as f64);
 }

@@ -16,8 +16,8 @@ pub struct Options {
     /// free one. Answers leave with the listening address, so name addresses rather than
     /// `0.0.0.0` on a machine that has several in one network.
     pub listen: Vec<SocketAddr>,
-    /// Who knows the names outside of the zone, in order; none refuses such names. Addresses of
-    /// this server itself are left out.
+    /// Who knows the names outside of the zone; none refuses such names. Two are asked at a time,
+    /// those first that have been quick. Addresses of this server itself are left out.
     pub upstreams: Vec<SocketAddr>,
     /// How many sockets share the queries to each address; the kernel spreads clients over them.
     /// One for each core that may be busy with DNS.

@@ -75,8 +75,20 @@ impl Server {
         let shared = Shared::new(options, &views.borrow(), &readiness.borrow(), forwarder);
         let shared = Arc::new(shared);
         let (acked, watching) = watch::channel(0);
-        let publisher = Publisher { views, readiness, shared: shared.clone(), acked };
+        // Without one who says otherwise there is a leader at all times.
+        let (_, connected) = watch::channel(true);
+        let publisher = Publisher { views, readiness, connected, shared: shared.clone(), acked };
         Ok(Self { shared, listeners, publisher, acked: watching })
+    }
+
+    /// Has answers fall back to what is stable, as [`TrafficView::cut_off`] says, before the first
+    /// session with a leader and once `connected` has been false for [`TRAFFIC_LEASE`].
+    ///
+    /// [`TRAFFIC_LEASE`]: warren_core::traffic::TRAFFIC_LEASE
+    #[must_use]
+    pub fn trusting(mut self, connected: watch::Receiver<bool>) -> Self {
+        self.publisher.connected = connected;
+        self
     }
 
     /// The addresses that are listened on, in the order of the options, with their ports.

@@ -516,6 +516,17 @@ async fn an_answer_too_large_for_udp_comes_over_tcp_from_end_to_end() {
     assert_eq!(answers.map(|answer| answer.answers.len()), [100, 100]);
 }
 
+#[tokio::test]
+async fn a_dead_upstream_does_not_slow_down_a_live_one() {
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let upstream = Upstream::start().await;
+    let upstreams = vec![dead.local_addr().unwrap(), upstream.address];
+    let dns = start(options(upstreams), view()).await;
+    let start = Instant::now();
+    assert_eq!(dns.addresses("www.example.").await.len(), 1);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
 /// While an upstream is silent, a flood of questions for it takes no place from the zone's names.
 #[tokio::test]
 async fn a_silent_upstream_keeps_nobody_else_waiting() {

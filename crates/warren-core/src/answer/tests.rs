@@ -253,6 +253,19 @@ fn without_a_split_every_task_is_drawn_alike() {
     }
 }
 
+// req: B40
+#[test]
+fn answers_may_be_kept_for_five_seconds_at_rest_and_for_one_while_tasks_change() {
+    let mut traffic = service(&[], vec![endpoint(1, 1, true)]);
+    for (live, seconds) in [(false, 5), (true, 1)] {
+        traffic.live = live;
+        let view = view([("web", traffic.clone())]);
+        let expected = found(seconds, vec![a("10.210.0.1")]);
+        assert_eq!(ask(&view, "web.warren", Kind::A), expected);
+        assert_eq!(ask(&view.cut_off(), "web.warren", Kind::A), found(1, vec![a("10.210.0.1")]));
+    }
+}
+
 fn any_traffic() -> impl Strategy<Value = ServiceTraffic> {
     let endpoints = prop::collection::vec((1..4_u32, any::<bool>()), 0..24);
     let weights = prop_oneof![
@@ -392,6 +405,26 @@ proptest! {
         }
         let own = format!("{}.web.warren", gone.task);
         prop_assert_eq!(index.answer(&Question::new(&own, Kind::A), draw), Answer::NoData);
+    }
+
+    /// Without a leader every task that was ready is kept, and a split falls back to the stable revision if it can.
+    #[test]
+    fn a_resolver_that_is_cut_off_answers_with_what_is_stable(traffic in any_traffic(), draw: u64) {
+        let before = view([("web", traffic.clone())]);
+        let view = before.cut_off();
+        prop_assert_eq!(&view.services.values().next().unwrap().endpoints, &traffic.endpoints);
+        let stable = |address: &Ipv4Addr| {
+            let ours = |endpoint: &&Endpoint| endpoint.address == *address;
+            traffic.endpoints.iter().find(ours).unwrap().revision == RevisionNumber(1)
+        };
+        let stable_ready =
+            traffic.endpoints.iter().any(|e| e.ready && e.revision == RevisionNumber(1));
+        let given = addresses(&ask_with(&view, "web.warren", draw));
+        if stable_ready && !traffic.weights.is_empty() {
+            prop_assert!(!given.is_empty() && given.iter().all(stable));
+        } else {
+            prop_assert_eq!(given, addresses(&ask_with(&before, "web.warren", draw)));
+        }
     }
 
     /// No name, however odd, does harm, and only names of the zone are denied.

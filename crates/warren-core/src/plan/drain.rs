@@ -7,12 +7,7 @@ use crate::command::Command;
 use crate::report::{ServiceReport, Wait, WaitReason};
 use crate::task::{Desired, Phase, StopReason};
 use crate::time::ClusterTime;
-use crate::traffic::TTL;
-use std::time::Duration;
-
-/// A resolver that does not acknowledge for this long is cut off, and by then answers from its last view with the short
-/// TTL only: it is waited for no longer.
-pub(super) const TRAFFIC_LEASE: Duration = Duration::from_secs(3);
+use crate::traffic::{TRAFFIC_LEASE, TTL};
 
 impl Planner<'_> {
     /// Tells the drained tasks to stop whose time has come; the others are reported and woken for.

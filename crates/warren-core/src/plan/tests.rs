@@ -319,7 +319,7 @@ fn a_drained_task_stops_only_after_every_ack_and_the_ttl() {
     }
     let next = plan(&world.feed.state, &world.observed, world.now);
     assert!(next.commands.is_empty(), "no ack yet");
-    let cut_off = super::drain::TRAFFIC_LEASE + crate::traffic::TTL;
+    let cut_off = crate::traffic::TRAFFIC_LEASE + crate::traffic::TTL;
     let since = world.feed.state.time();
     assert!(next.wake_at.unwrap() >= since.after(crate::traffic::TTL));
     assert!(next.wake_at.unwrap() <= since.after(cut_off));
