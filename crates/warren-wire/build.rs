@@ -2,6 +2,15 @@
 
 use std::path::PathBuf;
 
+/// Fields that hold one of several messages: in JSON the one that is there stands in its parent, under its own name.
+const ONE_OF: [&str; 3] = ["ServiceSpec.mode", "HealthCheck.probe", "Mount.source"];
+/// Fields with a value of an enum, and who writes it as a word.
+const WORDS: [(&str, &str); 3] = [
+    ("ServiceSpec.strategy", "strategy"),
+    ("TaskTemplate.pull", "pull"),
+    ("Port.protocol", "protocol"),
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -11,9 +20,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(&files, [&root])?;
     std::fs::write(out.join("warren.fds"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure()
+    let mut config = tonic_prost_build::configure()
         .type_attribute(".", "#[derive(serde::Serialize)]")
-        .btree_map(".")
-        .compile_fds(descriptors)?;
+        .btree_map(".");
+    for field in ONE_OF {
+        // Without a leading dot a path means what ends so: the field, and not the variants below it.
+        config = config
+            .type_attribute(field, "#[serde(rename_all = \"snake_case\")]")
+            .field_attribute(field, "#[serde(flatten)]");
+    }
+    for (field, word) in WORDS {
+        let written = format!("#[serde(serialize_with = \"crate::json::{word}\")]");
+        config = config.field_attribute(field, written);
+    }
+    config.compile_fds(descriptors)?;
     Ok(())
 }

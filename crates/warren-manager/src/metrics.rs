@@ -95,7 +95,7 @@ pub const ALL: &[(&str, &str, &str)] = &[
 
 /// Gives the installed recorder the help text of every metric. Called once, after the recorder is installed.
 pub fn describe() {
-    for (name, kind, help) in ALL {
+    for (name, kind, help) in ALL.iter().chain(crate::api::metrics::ALL) {
         match *kind {
             "counter" => describe_counter!(*name, *help),
             "gauge" => describe_gauge!(*name, *help),

@@ -5,6 +5,7 @@
 
 pub mod channel;
 pub mod convert;
+mod json;
 pub mod status;
 pub mod view;
 

@@ -10,6 +10,7 @@ type Metrics = &'static [(&'static str, &'static str, &'static str)];
 /// Every crate that measures something, by what it does.
 pub const LISTS: &[(&str, Metrics)] = &[
     ("Raft and the store", warren_raft::metrics::ALL),
+    ("The API", warren_manager::api::metrics::ALL),
     ("The leader", warren_manager::metrics::ALL),
     ("Runtimes and probes", warren_drivers::metrics::ALL),
     ("DNS", warren_dns::metrics::ALL),
