@@ -136,6 +136,7 @@ macro_rules! runtime_contract {
             tasks_are_adopted_after_a_restart,
             another_node_sees_nothing,
             many_tasks_start_at_once,
+            leaving_takes_everything_along,
             a_task_gets_its_environment_and_arguments,
             a_task_runs_as_its_user_in_its_folder,
             a_task_answers_on_its_address,

@@ -163,4 +163,12 @@ impl ContainerRuntime for Docker {
     async fn cleanup(&self, keep: &[PinnedImage]) -> Result<Vec<PinnedImage>, RuntimeError> {
         image::cleanup(&self.client, &self.options.scope, keep).await
     }
+
+    async fn leave(&self) -> Result<(), RuntimeError> {
+        for container in self.list().await? {
+            self.remove(&container.id).await?;
+        }
+        network::remove(&self.client, &self.options.scope).await?;
+        self.cleanup(&[]).await.map(drop)
+    }
 }

@@ -130,4 +130,8 @@ impl<R: ContainerRuntime> ContainerRuntime for Measured<R> {
     async fn cleanup(&self, keep: &[PinnedImage]) -> Result<Vec<PinnedImage>, RuntimeError> {
         self.measure("cleanup", self.inner.cleanup(keep)).await
     }
+
+    async fn leave(&self) -> Result<(), RuntimeError> {
+        self.measure("leave", self.inner.leave()).await
+    }
 }

@@ -204,4 +204,16 @@ pub trait ContainerRuntime: Send + Sync {
     /// # Errors
     /// [`RuntimeError::Unavailable`] or [`RuntimeError::Timeout`].
     async fn cleanup(&self, keep: &[PinnedImage]) -> Result<Vec<PinnedImage>, RuntimeError>;
+
+    /// Takes everything of this [`Scope`] off the machine: containers, networks, pins, and images that Warren brought.
+    /// Volumes stay, as they may hold what nothing else does.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; a repeat goes on from there.
+    async fn leave(&self) -> Result<(), RuntimeError> {
+        for container in self.list().await? {
+            self.remove(&container.id).await?;
+        }
+        self.cleanup(&[]).await.map(drop)
+    }
 }

@@ -240,3 +240,22 @@ pub async fn many_tasks_start_at_once(fixture: &dyn Fixture) -> Checked {
     ensure!(bench.runtime.list().await?.is_empty(), "something is left");
     Ok(())
 }
+
+/// Nothing of the node stays, running or not; what is another node's does.
+pub async fn leaving_takes_everything_along(fixture: &dyn Fixture) -> Checked {
+    let bench = Bench::new(fixture).await?;
+    bench.runtime.pin(&bench.image).await?;
+    bench.run(&bench.spec(1, &["sleep"])).await?;
+    bench.runtime.create(&bench.spec(2, &["sleep"])).await?;
+    let scope = fixture.scope();
+    let other = Scope { node: NodeId(scope.node.0 + 1), ..scope };
+    fixture.open(other).await?.leave().await?;
+    ensure!(bench.runtime.list().await?.len() == 2, "another node's were taken");
+    bench.runtime.leave().await?;
+    ensure!(bench.runtime.list().await?.is_empty(), "something is left");
+    bench.runtime.leave().await?;
+    // And all can begin anew.
+    let bench = Bench::new(fixture).await?;
+    bench.run(&bench.spec(1, &["sleep"])).await?;
+    Ok(())
+}

@@ -6,7 +6,7 @@
 
 use crate::runtime::docker::DockerOptions;
 use crate::runtime::docker::auth;
-use crate::runtime::docker::client::{CHANGE, Client, READ, REGISTRY, timeout};
+use crate::runtime::docker::client::{CHANGE, Client, READ, REGISTRY, ours, timeout};
 use crate::runtime::{Credentials, PullProgress, RuntimeError, Scope};
 use bollard::errors::Error;
 use bollard::models::{CreateImageInfo, ImageInspect};
@@ -245,18 +245,26 @@ pub(super) async fn cleanup(
         // A filtered list leaves out the names that the filter does not match.
         let Some(names) = find(client, &image.id).await? else { continue };
         let names = Names::of(names, &repositories);
-        let ours = names.pins.iter().chain(&names.pulled);
-        if ours.clone().any(|tag| keep.contains(hex_of(tag))) || in_use(client, &image.id).await? {
+        let mut kept = names.pins.iter().chain(&names.pulled);
+        let is_needed = in_use(client, &image.id, ours(scope)).await?;
+        if is_needed || kept.any(|tag| keep.contains(hex_of(tag))) {
             continue;
         }
-        if names.pulled.is_empty() || names.has_others {
-            for tag in ours {
+        for tag in &names.pins {
+            untag(client, tag).await?;
+        }
+        if names.has_others {
+            for tag in &names.pulled {
                 untag(client, tag).await?;
             }
+        }
+        // Somebody else's container needs it now; it goes when that has.
+        let is_free = !in_use(client, &image.id, HashMap::new()).await?;
+        if names.pulled.is_empty() || names.has_others || !is_free {
             continue;
         }
         // The tag that says it is ours to remove goes last: an attempt cut short is taken up again.
-        for name in names.pins.iter().chain(&names.digests).chain(&names.pulled) {
+        for name in names.digests.iter().chain(&names.pulled) {
             untag(client, name).await?;
         }
         removed.extend(names.digests.into_iter().map(PinnedImage));
@@ -288,8 +296,13 @@ impl Names {
     }
 }
 
-async fn in_use(client: &Client, image: &str) -> Result<bool, RuntimeError> {
-    let filters = HashMap::from([("ancestor".to_owned(), vec![image.to_owned()])]);
+/// Whether a container that passes `filters` is made from the image.
+async fn in_use(
+    client: &Client,
+    image: &str,
+    mut filters: HashMap<String, Vec<String>>,
+) -> Result<bool, RuntimeError> {
+    filters.insert("ancestor".to_owned(), vec![image.to_owned()]);
     let query = ListContainersOptionsBuilder::new().all(true).limit(1).filters(&filters).build();
     let listing = client.docker.list_containers(Some(query));
     Ok(!client.call("listing containers", READ, listing).await?.is_empty())

@@ -67,6 +67,26 @@ async fn named(
     Ok(networks.into_iter().find(|network| network.name.as_deref() == Some(name)))
 }
 
+/// Removes every network that was prepared in this scope.
+pub(super) async fn remove(client: &Client, scope: &Scope) -> Result<(), RuntimeError> {
+    let options = ListNetworksOptionsBuilder::new().filters(&ours(scope)).build();
+    let listing = client.docker.list_networks(Some(options));
+    for network in client.call("listing networks", READ, listing).await? {
+        let name = network.name.unwrap_or_default();
+        let id = network.id.unwrap_or_default();
+        let call = client.docker.remove_network(&id);
+        match client.call(&format!("network {name}"), CHANGE, call).await {
+            Ok(()) | Err(RuntimeError::NotFound { .. }) => {}
+            Err(RuntimeError::Refused { what, why }) if why.contains("active endpoints") => {
+                let why = format!("{why}: disconnect the containers that are not Warren's from it");
+                return Err(RuntimeError::Conflict { what, why });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn check(found: &Network, spec: &NetworkSpec) -> Result<(), RuntimeError> {
     let config = found.ipam.as_ref().and_then(|ipam| ipam.config.as_ref()?.first());
     let subnet = config.and_then(|config| config.subnet.as_deref()).unwrap_or("no subnet");

@@ -6,12 +6,13 @@ use crate::support::registry::{PASSWORD, Registry, USER};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::query_parameters::{
-    ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
+    ListImagesOptionsBuilder, ListNetworksOptionsBuilder, RemoveImageOptions,
+    TagImageOptionsBuilder,
 };
 use std::sync::Arc;
 use tokio::sync::watch;
 use warren_core::spec::{Image, PullPolicy};
-use warren_drivers::runtime::contract::Bench;
+use warren_drivers::runtime::contract::{Bench, Fixture};
 use warren_drivers::runtime::docker::DockerOptions;
 use warren_drivers::runtime::{
     ContainerRuntime, Credentials, Options, PullProgress, RuntimeError, open,
@@ -125,6 +126,24 @@ async fn images_of_others_lose_only_our_pins() {
         let name = engine.image.parse().unwrap();
         let still = bench.runtime.resolve(&name, PullPolicy::Never, None).await;
         assert_eq!(still.as_ref(), Ok(&bench.image));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leaving_keeps_only_what_is_not_ours() {
+    with_engine("leaving_keeps_only_what_is_not_ours", async |engine| {
+        let bench = Bench::new(engine).await.unwrap();
+        bench.runtime.pin(&bench.image).await.unwrap();
+        bench.run(&bench.spec(1, &["sleep"])).await.unwrap();
+        let foreign = format!("foreign-{}", engine.scope.cluster);
+        // A container of somebody else holds no pin of ours.
+        engine.squat(&foreign).await.unwrap();
+        bench.runtime.leave().await.unwrap();
+        assert_eq!(tags(engine).await, std::slice::from_ref(&engine.image));
+        let query = ListNetworksOptionsBuilder::new().filters(&engine.ours()).build();
+        assert_eq!(engine.docker.list_networks(Some(query)).await.unwrap(), []);
+        engine.docker.inspect_container(&foreign, None).await.unwrap();
     })
     .await;
 }
