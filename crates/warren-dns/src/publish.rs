@@ -146,7 +146,7 @@ mod tests {
             local: Vec::new(),
             foreign_answers_per_second: 0,
         };
-        let shared = Arc::new(Shared::new(options, &view(1), &BTreeMap::new(), None));
+        let shared = Arc::new(Shared::new(options, &view(1), &BTreeMap::new()));
         let publisher = Publisher {
             views: views_out,
             readiness,

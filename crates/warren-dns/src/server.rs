@@ -6,12 +6,13 @@ use crate::options::Options;
 use crate::publish::{Published, Publisher, Readiness, Views};
 use crate::tcp;
 use crate::udp::Workers;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -29,6 +30,8 @@ const FREE_PORT_TRIES: usize = 16;
 /// The receive buffer to ask for: a burst of some thousand queries while both cores are busy. The
 /// kernel gives less where `net.core.rmem_max` is lower.
 const RECEIVE_BYTES: usize = 1 << 20;
+/// How long to wait before an address that could not be taken is tried again.
+const BIND_PAUSE: Duration = Duration::from_secs(5);
 
 /// Answers DNS questions about the cluster, from a view that it is kept up to date with.
 pub struct Server {
@@ -36,13 +39,14 @@ pub struct Server {
     listeners: Vec<Listener>,
     publisher: Publisher,
     acked: watch::Receiver<u64>,
+    later: watch::Receiver<Vec<SocketAddr>>,
 }
 
 /// What all sockets share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) published: ArcSwap<Published>,
-    pub(crate) forwarder: Option<Forwarder>,
+    pub(crate) forwarder: ArcSwapOption<Forwarder>,
     pub(crate) slow: Arc<Semaphore>,
 }
 
@@ -65,20 +69,14 @@ impl Server {
         for address in &options.listen {
             listeners.push(Listener::bind(*address, options.workers.get())?);
         }
-        let ours: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
-        let (others, selves): (Vec<_>, Vec<_>) =
-            options.upstreams.iter().partition(|upstream| !leads_to(**upstream, &ours));
-        if !selves.is_empty() {
-            tracing::warn!(upstreams = ?selves, "upstreams that are this server are not asked");
-        }
-        let forwarder = Forwarder::new(&others);
-        let shared = Shared::new(options, &views.borrow(), &readiness.borrow(), forwarder);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::new(options, &views.borrow(), &readiness.borrow()));
+        shared.forward_around(&addresses_of(&listeners));
         let (acked, watching) = watch::channel(0);
         // Without one who says otherwise there is a leader at all times.
         let (_, connected) = watch::channel(true);
         let publisher = Publisher { views, readiness, connected, shared: shared.clone(), acked };
-        Ok(Self { shared, listeners, publisher, acked: watching })
+        let (_, later) = watch::channel(Vec::new());
+        Ok(Self { shared, listeners, publisher, acked: watching, later })
     }
 
     /// Has answers fall back to what is stable, as [`TrafficView::cut_off`] says, before the first
@@ -94,7 +92,15 @@ impl Server {
     /// The addresses that are listened on, in the order of the options, with their ports.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address).collect()
+        addresses_of(&self.listeners)
+    }
+
+    /// Has the server listen at further addresses as they become known, as that of the node's
+    /// bridge, which the cluster gives it. One that cannot be taken is tried again.
+    #[must_use]
+    pub fn also_at(mut self, addresses: watch::Receiver<Vec<SocketAddr>>) -> Self {
+        self.later = addresses;
+        self
     }
 
     /// The newest traffic epoch that is answered from; 0 before the server runs.
@@ -104,15 +110,36 @@ impl Server {
     }
 
     /// Answers until `shutdown`, then closes the sockets. Queries on the slow path are dropped.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(mut self, shutdown: CancellationToken) {
         let mut loops = JoinSet::new();
-        let sockets = self.listeners.iter().flat_map(|listener| listener.udp.iter().cloned());
-        let workers = Workers::start(&self.shared, sockets.collect(), &mut loops);
-        loops.spawn(self.publisher.run(shutdown.clone()));
+        let mut workers = Workers::default();
+        let mut bound = self.addresses();
         for listener in self.listeners {
-            loops.spawn(tcp::run(self.shared.clone(), listener.tcp, shutdown.clone()));
+            listener.serve(&self.shared, &mut workers, &mut loops, &shutdown);
         }
-        shutdown.cancelled().await;
+        loops.spawn(self.publisher.run(shutdown.clone()));
+        loop {
+            let wanted = self.later.borrow_and_update().clone();
+            for address in &wanted {
+                if bound.contains(address) {
+                    continue;
+                }
+                match Listener::bind(*address, self.shared.options.workers.get()) {
+                    Ok(listener) => {
+                        bound.push(*address);
+                        self.shared.forward_around(&bound);
+                        listener.serve(&self.shared, &mut workers, &mut loops, &shutdown);
+                    }
+                    Err(error) => tracing::error!(%error, "cannot listen for dns queries"),
+                }
+            }
+            let missing = wanted.iter().any(|address| !bound.contains(address));
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Ok(()) = self.later.changed() => {}
+                () = tokio::time::sleep(BIND_PAUSE), if missing => {}
+            }
+        }
         // This wakes the workers, also where this future is dropped before it comes here.
         drop(workers);
         while let Some(ended) = loops.join_next().await {
@@ -128,10 +155,20 @@ impl Shared {
         options: Options,
         view: &TrafficView,
         readiness: &BTreeMap<TaskId, bool>,
-        forwarder: Option<Forwarder>,
     ) -> Self {
         let published = ArcSwap::from_pointee(Published::new(view, readiness, None));
-        Self { options, published, forwarder, slow: Arc::new(Semaphore::new(SLOW_MAX)) }
+        let slow = Arc::new(Semaphore::new(SLOW_MAX));
+        Self { options, published, forwarder: ArcSwapOption::empty(), slow }
+    }
+
+    /// Forwards to the upstreams that are not at our own addresses: a question must not come back.
+    pub(crate) fn forward_around(&self, ours: &[SocketAddr]) {
+        let (others, selves): (Vec<_>, Vec<_>) =
+            self.options.upstreams.iter().partition(|upstream| !leads_to(**upstream, ours));
+        if !selves.is_empty() {
+            tracing::warn!(upstreams = ?selves, "upstreams that are this server are not asked");
+        }
+        self.forwarder.store(Forwarder::new(&others).map(Arc::new));
     }
 }
 
@@ -155,6 +192,23 @@ impl Listener {
         let udp: io::Result<Vec<_>> = (0..workers).map(|_| udp_socket(address)).collect();
         Ok(Self { address, tcp, udp: udp.map_err(refuse("udp"))? })
     }
+
+    fn serve(
+        self,
+        shared: &Arc<Shared>,
+        workers: &mut Workers,
+        loops: &mut JoinSet<()>,
+        shutdown: &CancellationToken,
+    ) {
+        for socket in self.udp {
+            workers.start(shared, socket, loops);
+        }
+        loops.spawn(tcp::run(shared.clone(), self.tcp, shutdown.clone()));
+    }
+}
+
+fn addresses_of(listeners: &[Listener]) -> Vec<SocketAddr> {
+    listeners.iter().map(|listener| listener.address).collect()
 }
 
 fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {

@@ -106,7 +106,7 @@ async fn decide(shared: &Shared, request: &Request, client: SocketAddr, draw: u6
             answer => Some(own(&published.index, query.original().name(), answer)),
         }
     };
-    match (answer, &shared.forwarder) {
+    match (answer, shared.forwarder.load_full()) {
         (Some(reply), _) => reply,
         (None, Some(forwarder))
             if request.metadata.recursion_desired && shared.options.is_local(client.ip()) =>
@@ -219,7 +219,7 @@ fn encode(
     let mut metadata = Metadata::response_from_request(&request.metadata);
     metadata.response_code = reply.code;
     metadata.authoritative = reply.authoritative;
-    metadata.recursion_available = shared.forwarder.is_some();
+    metadata.recursion_available = shared.forwarder.load().is_some();
     metadata.truncation = truncated;
     let mut edns = Edns::new();
     let mut builder = MessageResponseBuilder::from_message_request(request);
@@ -245,7 +245,6 @@ fn encode(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::Forwarder;
     use crate::options::Options;
     use std::collections::BTreeMap;
     use std::num::NonZeroUsize;
@@ -276,9 +275,9 @@ mod tests {
             local: vec!["10.210.0.0/16".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
             foreign_answers_per_second: 1000,
         };
-        let forwarder = Forwarder::new(&options.upstreams);
         let view = TrafficView { zone: "warren".to_owned(), ..TrafficView::default() };
-        let shared = Shared::new(options, &view, &BTreeMap::new(), forwarder);
+        let shared = Shared::new(options, &view, &BTreeMap::new());
+        shared.forward_around(&[]);
         for (client, code) in [
             ("10.210.7.1", ResponseCode::NXDomain),
             ("127.0.0.1", ResponseCode::NXDomain),

@@ -23,25 +23,24 @@ use tokio_util::sync::CancellationToken;
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// The threads of all sockets, which end when this is dropped.
+#[derive(Default)]
 pub(crate) struct Workers {
     stop: CancellationToken,
     sockets: Vec<Arc<Socket>>,
 }
 
 impl Workers {
-    /// Starts a thread for each socket.
+    /// Starts a thread for a socket.
     pub(crate) fn start(
+        &mut self,
         shared: &Arc<Shared>,
-        sockets: Vec<Arc<Socket>>,
+        socket: Arc<Socket>,
         threads: &mut JoinSet<()>,
-    ) -> Self {
-        let stop = CancellationToken::new();
-        for socket in &sockets {
-            let worker = Worker::new(shared.clone(), socket.clone(), Handle::current());
-            let stop = stop.clone();
-            threads.spawn_blocking(move || worker.run(&stop));
-        }
-        Self { stop, sockets }
+    ) {
+        let worker = Worker::new(shared.clone(), socket.clone(), Handle::current());
+        let stop = self.stop.clone();
+        threads.spawn_blocking(move || worker.run(&stop));
+        self.sockets.push(socket);
     }
 }
 
@@ -103,7 +102,7 @@ impl Worker {
     fn answer(&mut self, batch: &mut Batch, now: Instant) -> usize {
         let published = self.shared.published.load();
         let socket = self.socket.clone();
-        let recursion = self.shared.forwarder.is_some();
+        let recursion = self.shared.forwarder.load().is_some();
         batch.answer(socket.as_raw_fd(), |packet, client, out| {
             let verdict = if self.shared.options.is_local(client.ip()) {
                 Verdict::Answer

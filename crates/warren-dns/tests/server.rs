@@ -543,11 +543,17 @@ async fn a_silent_upstream_keeps_nobody_else_waiting() {
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
+/// An address of this process alone, so that it can be named before a server has it.
+fn own_address() -> SocketAddr {
+    let [.., high, middle, low] = std::process::id().to_be_bytes();
+    static NEXT: AtomicUsize = AtomicUsize::new(5300);
+    let port = u16::try_from(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap();
+    SocketAddr::from(([127, 128 | high, middle, low], port))
+}
+
 #[tokio::test]
 async fn a_server_does_not_ask_itself() {
-    // An address of this process alone, so that it can be named before the server has it.
-    let [.., high, middle, low] = std::process::id().to_be_bytes();
-    let own = SocketAddr::from(([127, 128 | high, middle, low], 5353));
+    let own = own_address();
     let mut options = options(vec![own]);
     options.listen = vec![own];
     let dns = start(options, view()).await;
@@ -580,6 +586,34 @@ async fn an_address_that_is_not_there_yet_can_be_taken() {
     let (_readiness, readiness) = watch::channel(Arc::default());
     let server = Server::bind(options, views, readiness).unwrap();
     assert_eq!(server.addresses()[1].ip(), IpAddr::from([192, 0, 2, 53]));
+}
+
+/// The cluster tells a node only after a while which network its bridge has.
+#[tokio::test]
+async fn an_address_that_becomes_known_later_is_listened_on_and_not_forwarded_to() {
+    let later = own_address();
+    let (_views, views) = watch::channel(Arc::new(view()));
+    let (_readiness, readiness) = watch::channel(Arc::default());
+    let (news, addresses) = watch::channel(Vec::new());
+    let server = Server::bind(options(vec![later]), views, readiness).unwrap().also_at(addresses);
+    let first = server.addresses()[0];
+    let mut loops = JoinSet::new();
+    loops.spawn(server.run(CancellationToken::new()));
+    news.send_replace(vec![first, later]);
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let message = question("example.com.", RecordType::A);
+    let start = Instant::now();
+    let answer = loop {
+        assert!(start.elapsed() < DEADLINE, "{later} is not answered on");
+        socket.send_to(&message.to_vec().unwrap(), later).await.unwrap();
+        let mut answer = [0; 512];
+        let pause = Duration::from_millis(50);
+        if let Ok(Ok(length)) = tokio::time::timeout(pause, socket.recv(&mut answer)).await {
+            break Message::from_vec(&answer[..length]).unwrap();
+        }
+    };
+    assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
+    assert!(!answer.metadata.recursion_available);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ fn shared() -> Shared {
         local: Vec::new(),
         foreign_answers_per_second: 0,
     };
-    Shared::new(options, &view(), &BTreeMap::new(), None)
+    Shared::new(options, &view(), &BTreeMap::new())
 }
 
 fn query(name: &str, kind: RecordType, edns: Option<u16>) -> Message {
@@ -246,7 +246,7 @@ fn the_longest_name_is_answered() {
     let mut view = view();
     let label = "z".repeat(63);
     view.zone = [label.as_str(), &label, &label, &"y".repeat(57)].join(".");
-    let shared = Shared::new(shared().options, &view, &BTreeMap::new(), None);
+    let shared = Shared::new(shared().options, &view, &BTreeMap::new());
     for kind in [RecordType::A, RecordType::AAAA] {
         let packet = query(&format!("web.{}.", view.zone), kind, Some(1232)).to_vec().unwrap();
         assert_eq!(packet[12..].len(), 255 + 4 + 11);
