@@ -8,6 +8,7 @@ use crate::runtime::{ContainerRef, ContainerSpec, Labels, NetworkSpec, RuntimeEr
 use nix::unistd::{Group, User};
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -49,6 +50,17 @@ pub(super) async fn create(
     let user = spec.template.user.as_deref().map(|user| user_ids(&id, user)).transpose()?;
     store::check(root, &spec.image).await?;
     let folder = root.task(&id)?;
+    if let Some(user) = user {
+        let path = folder.path.clone();
+        if let Some(closed) = blocking(root, move || closed_to(&path, user)).await? {
+            let (uid, closed) = (user.uid, closed.display());
+            let why = format!(
+                "user {uid} cannot pass through {closed} to its program: let others pass \
+                 (chmod o+x {closed})"
+            );
+            return Err(refuse(&id, &why));
+        }
+    }
     let record = record(root, options, spec, user, &folder)?;
     let labels = spec.labels.clone();
     let outcome = blocking(root, move || make(&folder, &record, &labels)).await?;
@@ -125,6 +137,23 @@ pub(super) fn user_ids(id: &ContainerRef, text: &str) -> Result<UserIds, Runtime
         return Err(refuse(id, "only root can run a task as another user: start Warren as root"));
     }
     Ok(UserIds { uid, gid })
+}
+
+/// The first folder on the way to `path` that the user cannot pass through.
+fn closed_to(path: &Path, user: UserIds) -> io::Result<Option<PathBuf>> {
+    for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        let found = std::fs::metadata(folder)?;
+        let pass = match user {
+            UserIds { uid: 0, .. } => true,
+            UserIds { uid, .. } if uid == found.uid() => found.mode() & 0o100 != 0,
+            UserIds { gid, .. } if gid == found.gid() => found.mode() & 0o010 != 0,
+            UserIds { .. } => found.mode() & 0o001 != 0,
+        };
+        if !pass {
+            return Ok(Some(folder.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 fn record(

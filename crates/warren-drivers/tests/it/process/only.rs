@@ -5,6 +5,7 @@ use crate::support::{and_then_clean, eventually};
 use futures::StreamExt;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -168,7 +169,6 @@ async fn what_a_task_leaves_behind_ends_with_it() {
 }
 
 fn program(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
 }
@@ -201,6 +201,11 @@ async fn what_a_process_cannot_have_is_refused_with_the_way_out() {
         refused(|spec| spec.address = [10, 0, 0, 1].into(), "loopback").await;
         refused(|spec| spec.template.stop.signal = "37".parse().unwrap(), "real-time").await;
         refused(|spec| spec.template.user = Some("nobody-here".into()), "no user").await;
+        if nix::unistd::geteuid().is_root() {
+            let folder = fixture.folder.path();
+            std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700)).unwrap();
+            refused(|spec| spec.template.user = Some("4321".into()), "chmod o+x").await;
+        }
         assert!(bench.runtime.list().await.unwrap().is_empty());
         let network = NetworkSpec { subnet: "10.1.0.0/24".parse().unwrap(), ..fixture.network() };
         match bench.runtime.prepare_network(&network).await {
