@@ -16,8 +16,9 @@ use warren_wire::v1::{self, AgentMessage, agent_message};
 
 /// Messages that may wait for the network: what 64 log requests fill with their credit, twice.
 const OUTBOUND: usize = 256;
-/// How long a manager may take to answer Hello: it may have to commit this node's registration first.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a manager may take to answer Hello: it may have to commit this node's registration first, and gives up on
+/// that earlier.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first wait before a manager is tried again; doubled each time. A manager in the same process is up within it.
 const RETRY: Duration = Duration::from_millis(100);
 /// The longest wait: a node is back this soon after its managers are, and 1,000 nodes make 400 attempts a second.

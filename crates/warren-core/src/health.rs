@@ -6,6 +6,9 @@ use std::time::Duration;
 
 /// The pause between looks while a task has not passed yet: a start is noticed within a second, whatever the interval.
 pub const START_INTERVAL: Duration = Duration::from_secs(1);
+/// The same right after the start. From here the pauses grow with the task's age, so that what starts within a moment
+/// is in use a moment later.
+const START_INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 /// What is known of a task by one check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,7 +34,8 @@ pub enum Edge {
 /// Folds the looks of one check at one run of a task. A restart begins with a new one.
 ///
 /// Within the start period failures do not count and looks come every [`START_INTERVAL`] (or sooner, where the check's
-/// interval is shorter), until the task is well for the first time; then the start is over and every failure counts.
+/// interval is shorter or the task is younger), until the task is well for the first time; then the start is over and
+/// every failure counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HealthFold {
     verdict: Verdict,
@@ -91,7 +95,12 @@ impl HealthFold {
             Verdict::Unknown => now.since(started) < check.start_period,
             Verdict::Healthy | Verdict::Unhealthy => false,
         };
-        now.after(if starting { check.interval.min(START_INTERVAL) } else { check.interval })
+        let age = now.since(started).max(START_INTERVAL_MIN);
+        now.after(if starting {
+            check.interval.min(START_INTERVAL).min(age)
+        } else {
+            check.interval
+        })
     }
 
     fn turn(&mut self, edge: Edge) -> Edge {

@@ -51,6 +51,8 @@ pub(super) struct Desk {
     strange: bool,
     /// The epoch that the resolver answers with.
     resolved: u64,
+    /// The last assignments that came were not taken over.
+    apart: bool,
     /// Why a list of assignments is not taken over.
     held_full: String,
     /// Why strays are left alone.
@@ -91,6 +93,7 @@ impl Desk {
             sweep: Sweep::Hold,
             strange: false,
             resolved: 0,
+            apart: false,
             held_full: String::new(),
             held_strays: String::new(),
             outbox: Outbox::default(),
@@ -243,7 +246,7 @@ impl Desk {
             Message::StatusAck(ack) => self.outbox.acknowledged(ack.seq),
             Message::BeatAck(ack) => {
                 // Had what this node holds been wrong, a Full would have come first.
-                if self.sweep == Sweep::Hold && self.held_full.is_empty() && !self.strange {
+                if self.sweep == Sweep::Hold && !self.apart && !self.strange {
                     self.sweep = Sweep::AtMost(None);
                 }
                 if let Some(link) = &mut self.link {
@@ -266,6 +269,7 @@ impl Desk {
                 self.held_full.clone()
             }
         };
+        self.apart = taken.is_err();
         if let Err(why) = taken {
             tracing::warn!(error = %why, "assignments are not taken over");
         }

@@ -189,9 +189,10 @@ impl Floor {
     }
 
     /// When something is to be done even if nothing happens.
-    pub(super) fn wake_at(&self) -> Option<Tick> {
+    pub(super) fn wake_at(&self, desk: &Desk) -> Option<Tick> {
         let link = match (&self.link, self.listing_now) {
-            (Link::Closed(at), _) => Some(*at),
+            // Whose containers to ask for is not known before a manager was heard.
+            (Link::Closed(at), _) => desk.membership.is_some().then_some(*at),
             (Link::Open(_), false) => Some(self.list_at),
             (Link::Open(_), true) | (Link::Opening, _) => None,
         };
@@ -363,6 +364,7 @@ impl Floor {
         let assignments = Arc::clone(desk.book.assignments());
         self.resolved.retain(|task, _| assignments.contains_key(task));
         self.call_off(&assignments);
+        self.clean(desk, &assignments, now);
         let (Some(membership), Some(listing)) = (&desk.membership, &self.listing) else {
             self.wake_at = None;
             let why = self.silent.clone().unwrap_or_default();
@@ -382,7 +384,6 @@ impl Floor {
         let membership = membership.clone();
         self.start_jobs(jobs, &assignments, &membership, desk);
         self.look(&assignments, &statuses);
-        self.clean(desk, &assignments, now);
         Outcome { statuses, held }
     }
 
@@ -512,15 +513,14 @@ impl Floor {
         }
         // A node that no manager has spoken to does not know what it needs.
         let known = desk.sweep != converge::Sweep::Hold;
-        let due = self.clean_at.is_some_and(|at| at <= now);
-        let Some(runtime) = self.runtime().cloned() else { return };
-        if !due || self.cleaning {
+        if self.clean_at.is_none_or(|at| at > now) {
             return;
         }
-        if !known || !self.busy.is_empty() {
+        let quiet = known && self.busy.is_empty() && !self.cleaning;
+        let Some(runtime) = self.runtime().filter(|_| quiet).cloned() else {
             self.clean_at = Some(now.after(CLEAN_AFTER));
             return;
-        }
+        };
         let keep = images::keep(&desk.recent, assignments, &self.resolved);
         self.work.spawn(async move {
             let cleaned = limited("cleaning images up", CLEAN_TIMEOUT, runtime.cleanup(&keep));

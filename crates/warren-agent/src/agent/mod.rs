@@ -111,8 +111,8 @@ impl Agent {
         Ok((Self { options, key, boot, open, acked: None, publish }, published))
     }
 
-    /// Has traffic epochs acknowledged only once the node's resolver says on `acked` that it answers with them. Without,
-    /// they are as soon as they are published.
+    /// Has traffic epochs acknowledged only once the node's resolver says on `acked` that it answers with them.
+    /// Without, they are as soon as they are published.
     #[must_use]
     pub fn acknowledged_by(mut self, acked: watch::Receiver<u64>) -> Self {
         self.acked = Some(acked);
@@ -139,7 +139,8 @@ impl Agent {
         let (looked_sender, looked) = mpsc::channel(LOOKED_QUEUED);
         let floor = Floor::new(self.open, &cached, news_sender, looked_sender);
         let inbox = Inbox { shutdown, session, news, looked, acked: self.acked };
-        let mut running = Running { begun: Instant::now(), desk, floor, inbox };
+        let begun = Instant::now();
+        let mut running = Running { begun, turned: Tick::default(), desk, floor, inbox };
         running.run().await;
         stop.cancel();
         let ended = async { while children.join_next().await.is_some() {} };
@@ -163,6 +164,8 @@ struct Inbox {
 /// The loop and all that it owns: the desk, which talks with the leader, and the floor, where tasks run.
 struct Running {
     begun: Instant,
+    /// When the last turn was.
+    turned: Tick,
     desk: Desk,
     floor: Floor,
     inbox: Inbox,
@@ -187,7 +190,11 @@ impl Running {
 
     /// Waits for the next event; loses none where it is dropped.
     async fn next(&mut self) -> Event {
-        let wake_at = self.desk.wake_at().into_iter().chain(self.floor.wake_at()).min();
+        let wake_at = self.desk.wake_at().into_iter().chain(self.floor.wake_at(&self.desk)).min();
+        debug_assert!(
+            wake_at.is_none_or(|at| at > self.turned),
+            "what was due at a turn is done or put off by it, or the loop would spin"
+        );
         let begun = self.begun;
         let time = async {
             match wake_at {
@@ -229,6 +236,7 @@ impl Running {
     /// Brings everything in line with what is known now. May be called at any time.
     fn turn(&mut self) {
         let now = self.now();
+        self.turned = now;
         if self.inbox.acked.is_none() {
             self.desk.resolver_answers(u64::MAX);
         }
