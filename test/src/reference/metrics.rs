@@ -12,6 +12,7 @@ pub const LISTS: &[(&str, Metrics)] = &[
     ("Raft and the store", warren_raft::metrics::ALL),
     ("The API", warren_manager::api::metrics::ALL),
     ("The leader", warren_manager::metrics::ALL),
+    ("The agent", warren_agent::metrics::ALL),
     ("Runtimes and probes", warren_drivers::metrics::ALL),
     ("DNS", warren_dns::metrics::ALL),
 ];
