@@ -4,7 +4,7 @@ use crate::id::{RevisionNumber, ServiceId, Slot, TaskId};
 use crate::node::Node;
 use crate::spec::{RestartCondition, RestartPolicy, ServiceName, Template};
 use crate::state::State;
-use crate::task::Desired;
+use crate::task::{Desired, Task};
 use crate::time::millis;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -48,17 +48,22 @@ pub struct Assignment {
 /// The tasks of one node.
 pub type Assignments = BTreeMap<TaskId, Assignment>;
 
+/// What the cluster wants of a task: of all that may change of one, what its node has to hear.
+#[must_use]
+pub fn want(task: &Task) -> Want {
+    match (task.is_live(), task.desired) {
+        (false, _) => Want::Keep,
+        (true, Desired::Run | Desired::Drain { .. }) => Want::Run,
+        (true, Desired::Stop { .. }) => Want::Stop,
+    }
+}
+
 /// What `node` must run in `state`.
 #[must_use]
 pub fn assignments(state: &State, node: &Node) -> Assignments {
     let tasks = state.tasks_on(node.id).filter_map(|task| {
         let service = state.service(task.service)?;
         let revision = service.revisions.get(&task.revision)?;
-        let want = match (task.is_live(), task.desired) {
-            (false, _) => Want::Keep,
-            (true, Desired::Run | Desired::Drain { .. }) => Want::Run,
-            (true, Desired::Stop { .. }) => Want::Stop,
-        };
         let assignment = Assignment {
             task: task.id,
             service: task.service,
@@ -68,7 +73,7 @@ pub fn assignments(state: &State, node: &Node) -> Assignments {
             template: revision.template.clone(),
             restart: service.spec.restart.clone(),
             address: task.address,
-            want,
+            want: want(task),
         };
         Some((task.id, assignment))
     });

@@ -40,7 +40,10 @@ impl Stops {
 
 /// The nodes whose assignments may differ between two states.
 pub(crate) fn affected(old: &State, new: &State, changes: &Changes) -> BTreeSet<NodeId> {
-    let mut nodes: BTreeSet<_> = changes.tasks.iter().map(|(_, _, node)| *node).collect();
+    // Most changes are of how far a task has come, which its node knows best.
+    let want = |state: &State, task| state.task(task).map(|task| assignment::want(task));
+    let changed = changes.tasks.iter().filter(|(id, _, _)| want(old, *id) != want(new, *id));
+    let mut nodes: BTreeSet<_> = changed.map(|(_, _, node)| *node).collect();
     for id in &changes.services {
         // Of what a service says beside its revisions, only the restart policy reaches its tasks.
         let restart = |state: &State| state.service(*id).map(|s| s.spec.restart.clone());
