@@ -1,8 +1,9 @@
 //! What answers promise, whatever the view and the draw.
 
 use super::*;
-use crate::id::NodeId;
-use crate::spec::{Port, PortName};
+use crate::id::{NodeId, RevisionNumber};
+use crate::spec::{Port, PortName, Protocol};
+use crate::traffic::{Endpoint, ServiceTraffic};
 use crate::units::Weight;
 use proptest::prelude::*;
 
