@@ -38,7 +38,7 @@ pub fn web() -> anyhow::Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     remembered(&BUILT, || {
         // A target of its own: the flags that make it static would rebuild everything else.
-        let folder = profile_folder()?.join("../static");
+        let folder = profile_folder()?.with_file_name("static");
         let machine = machine()?;
         let mut cargo = cargo();
         cargo

@@ -86,14 +86,14 @@ impl Node {
         })
     }
 
-    /// Tries to start a node that is to refuse, and gives what it said.
+    /// Tries to start a node that is to refuse, and gives what it said. The arguments name its HTTP address.
     ///
     /// # Errors
     /// Where it starts all the same.
     pub async fn refused(&self, arguments: &[&str]) -> anyhow::Result<Said> {
         let dir = self.data_dir();
         let up = ["up", "--data-dir", &path_text(&dir)?, "--runtime", self.runtime.name()];
-        let ports = ["--http", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--pool", &self.pool];
+        let ports = ["--dns", "127.0.0.1:0", "--pool", &self.pool];
         let said = self.command(&[&up[..], &ports[..], arguments].concat()).await?;
         ensure!(said.code != Some(0), "it ran and ended well: {said:?}");
         Ok(said)

@@ -1,5 +1,6 @@
 //! The end-to-end and tidy tests: one binary, so that a change links once.
 
+mod node;
 mod store;
 mod tidy;
 mod workload;
