@@ -128,7 +128,8 @@ async fn changed(acked: &mut Option<watch::Receiver<u64>>) -> Result<(), watch::
 }
 
 fn serve(options: &Options, agent: &Published) -> Result<Server, BindError> {
-    Server::bind(options.clone(), agent.traffic.clone(), agent.readiness.clone())
+    let server = Server::bind(options.clone(), agent.traffic.clone(), agent.readiness.clone())?;
+    Ok(server.trusting(agent.connected.clone()))
 }
 
 fn workers() -> NonZeroUsize {
