@@ -34,6 +34,22 @@ pub struct Leases {
 /// nothing.
 pub const LEASES: Leases = Leases { lease: Duration::from_secs(3), grace: 3 };
 
+/// Nodes with the shortest lease. Beyond, leases grow with their number, so that the leader hears no more than 1,000
+/// signs of life a second.
+pub const NODES_PER_LEASE: usize = 1_000;
+/// The longest lease, in shortest ones: 15 s.
+pub const LEASE_FACTOR_MAX: usize = 5;
+
+impl Leases {
+    /// The leases of a cluster of so many nodes.
+    #[must_use]
+    pub fn for_nodes(self, nodes: usize) -> Self {
+        let factor = nodes.div_ceil(NODES_PER_LEASE).clamp(1, LEASE_FACTOR_MAX);
+        let factor = u32::try_from(factor).unwrap_or(1);
+        Self { lease: self.lease.saturating_mul(factor), ..self }
+    }
+}
+
 /// What follows from the silences at one moment.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Verdict {

@@ -25,6 +25,7 @@ use warren_core::State;
 use warren_core::command::{Applied, Rejection};
 use warren_core::id::NodeId;
 use warren_core::observed::Observed;
+use warren_core::time::millis;
 use warren_core::traffic::TrafficView;
 use warren_raft::{ProposeError, Raft};
 use warren_wire::convert;
@@ -193,6 +194,11 @@ impl Hub {
         }
     }
 
+    /// How long nodes may be silent, by how many there are.
+    fn lease_ms(&self) -> u64 {
+        millis(self.options.leases.for_nodes(self.state.nodes().len()).lease)
+    }
+
     fn deadline(&self) -> Instant {
         let now = Instant::now();
         // Without anything to wait for, the watchdog still wants to see a round.
@@ -215,9 +221,11 @@ impl Hub {
             Wake::State { .. } => self.follow(),
             Wake::Done(done) => self.finish(done),
             Wake::Events => {
-                for event in std::mem::take(&mut self.inbox) {
+                let mut inbox = std::mem::take(&mut self.inbox);
+                for event in inbox.drain(..) {
                     self.hear(event);
                 }
+                self.inbox = inbox;
             }
         }
     }

@@ -204,6 +204,7 @@ impl Outcome {
 }
 
 fn decide(state: Arc<State>, observed: Observed, now: ClusterTime, leases: Leases) -> Round {
+    let leases = leases.for_nodes(state.nodes().len());
     let verdict = lease::judge(&state, &observed, now, leases);
     let plan = plan(&state, &observed, now);
     measure(&state, &verdict, &plan);

@@ -22,9 +22,9 @@ fn heard_ago(silences: &[u64]) -> (Feed, Observed) {
 }
 
 fn downs(verdict: &Verdict) -> Vec<NodeId> {
-    let downs = verdict.commands.iter().filter_map(|command| match command {
-        Command::SetNodeUp { node, up: false } => Some(*node),
-        _ => None,
+    let downs = verdict.commands.iter().filter_map(|command| {
+        let Command::SetNodeUp { node, up } = command else { panic!("{command:?}") };
+        (!up).then_some(*node)
     });
     downs.collect()
 }
@@ -104,6 +104,13 @@ fn a_node_that_is_heard_again_is_up_again() {
     feed.apply(Command::SetNodeUp { node, up: false }).unwrap();
     let verdict = judge(&feed.state, &observed, NOW, LEASES);
     assert_eq!(verdict.commands, [Command::SetNodeUp { node, up: true }]);
+}
+
+#[test]
+fn large_clusters_have_longer_leases() {
+    let lease = |nodes| LEASES.for_nodes(nodes).lease.as_secs();
+    let leases = [0, 1, 1_000, 1_001, 5_000, 100_000].map(lease);
+    assert_eq!(leases, [3, 3, 3, 6, 15, 15]);
 }
 
 proptest! {

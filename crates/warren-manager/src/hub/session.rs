@@ -15,7 +15,6 @@ use tonic::{Code, Status, Streaming};
 use warren_core::command::{Applied, Command, Rejection};
 use warren_core::id::NodeId;
 use warren_core::node::Node;
-use warren_core::time::millis;
 use warren_raft::ProposeError;
 use warren_wire::convert;
 use warren_wire::status::ApiError;
@@ -219,7 +218,7 @@ impl Hub {
             cluster_id: cluster.id.0,
             epoch: cluster.epoch,
             term: self.term,
-            lease_ms: millis(self.options.leases.lease),
+            lease_ms: self.lease_ms(),
             subnet: self.state.node(node).map(|node| node.subnet.to_string()).unwrap_or_default(),
             zone: cluster.zone.clone(),
             protocol: PROTOCOL,
@@ -259,7 +258,7 @@ impl Hub {
                 self.observer.acked(node, beat.traffic_epoch, self.raft.now());
                 // A beat that is answered without a Full says that the node holds what it should.
                 self.compare(node, beat.revision, &beat.digest);
-                let lease_ms = millis(self.options.leases.lease);
+                let lease_ms = self.lease_ms();
                 self.send(node, ToAgent::BeatAck(v1::BeatAck { lease_ms }));
             }
             FromAgent::RelayReply(reply) => {
