@@ -10,15 +10,15 @@
 //!
 //! # What a task does not get
 //! Isolation. It sees the machine's files, processes and network, and uses the machine's resolver. CPU and pids limits
-//! are not enforced. A memory limit is: its supervisor looks four times a second and kills a task above it, so a
-//! task can be above for a moment. Mounts, host ports and real-time stop signals are refused. This runtime is for
+//! are not enforced. A memory limit is: its supervisor looks four times a second and kills a task above it, so a task
+//! can be above for a moment. Mounts, host ports and real-time stop signals are refused. This runtime is for
 //! development, tests and machines with one owner.
 //!
 //! # How tasks outlive Warren
-//! Each task has a supervisor, a process of the same program in a session of its own ([`supervise_main`]). It starts the
-//! task, takes its output to the log files and writes down how it ended. All state is files in the task's folder,
-//! written whole or not at all, so whoever comes later reads the same. Processes are known by pid and start time, and by
-//! the machine's boot: a pid alone may be another process by now.
+//! Each task has a supervisor, a process of the same program in a session of its own ([`supervise_main`]). It starts
+//! the task, takes its output to the log files and writes down how it ended. All state is files in the task's folder,
+//! written whole or not at all, so whoever comes later reads the same. Processes are known by pid and start time, and
+//! by the machine's boot: a pid alone may be another process by now.
 
 mod exec;
 mod files;
