@@ -6,6 +6,8 @@
 pub mod channel;
 pub mod convert;
 mod json;
+#[cfg(test)]
+mod numbers;
 pub mod status;
 pub mod view;
 

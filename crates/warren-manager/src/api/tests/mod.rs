@@ -1,6 +1,7 @@
 //! The API over a real unix socket, on a real Raft of one, with nodes that are played.
 
 mod events;
+mod history;
 mod reach;
 mod server;
 mod services;
