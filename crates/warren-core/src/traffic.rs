@@ -17,7 +17,8 @@ pub const TTL: Duration = Duration::from_secs(5);
 /// How long an answer may be cached while a service changes its tasks or its split.
 pub const TTL_LIVE: Duration = Duration::from_secs(1);
 
-/// How long a resolver may hear nothing of the leader before its view is no longer good: it is waited for no longer then,
+/// How long a resolver may hear nothing of the leader before its view is no longer good: it is waited for no longer
+/// then,
 /// and by itself answers as [`TrafficView::cut_off`] says.
 pub const TRAFFIC_LEASE: Duration = Duration::from_secs(3);
 
@@ -35,7 +36,8 @@ pub struct TrafficView {
 }
 
 impl TrafficView {
-    /// What to answer from when nobody says any more whether the view is still good: the same tasks with the short TTL, and
+    /// What to answer from when nobody says any more whether the view is still good: the same tasks with the short
+    /// TTL, and
     /// of a service that is being split only the stable revision, if a task of it is ready. So a release that is taken
     /// back gets no traffic from a resolver that cannot hear of it, and none is without an answer.
     #[must_use]

@@ -1,5 +1,8 @@
 //! The side of the agent where tasks run: what the runtime lists, what jobs and looks at tasks say, what is to be done.
 
+mod reach;
+
+use self::reach::{Link, OPEN_AGAIN, hear, limited};
 use super::desk::Desk;
 use super::{Event, Residue};
 use crate::cache::{Cached, Membership};
@@ -10,12 +13,10 @@ use crate::prober::{Looked, Prober, Subject, Subjects};
 use crate::relay::Placed;
 use crate::runtime::{self, OpenRuntime};
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use warren_core::assignment::{Assignment, Assignments, Want};
 use warren_core::converge::{
@@ -25,8 +26,7 @@ use warren_core::id::TaskId;
 use warren_core::spec::PinnedImage;
 use warren_core::time::Tick;
 use warren_drivers::runtime::{
-    BoxStream, Container, ContainerRuntime, ContainerState, NetworkSpec, RuntimeError,
-    RuntimeEvent, Scope,
+    BoxStream, Container, ContainerRuntime, ContainerState, NetworkSpec, RuntimeError, RuntimeEvent,
 };
 
 /// Tasks that are being started at once: an engine works on about four at a time, and twice as many keep it busy.
@@ -35,12 +35,6 @@ const STARTS_MAX: usize = 8;
 const STOPS_MAX: usize = 32;
 /// How often containers are looked at though nothing was heard: what an event that was lost may cost.
 pub(crate) const LIST_EVERY: Duration = Duration::from_secs(10);
-/// How long a listing may take.
-const LIST_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long opening the runtime and making the network may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
-/// The wait before a runtime that does not answer is tried again.
-const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// How long after a change of tasks images are cleaned up: a rollback may come at once, and there is no hurry.
 const CLEAN_AFTER: Duration = Duration::from_secs(60);
 /// How long cleaning up may take; it goes on the next time.
@@ -64,14 +58,6 @@ pub(super) struct Outcome {
     pub(super) statuses: BTreeMap<TaskId, Status>,
     /// Why running strays are left alone.
     pub(super) held: Option<String>,
-}
-
-/// How far the runtime is.
-enum Link {
-    /// To be opened, not before this.
-    Closed(Tick),
-    Opening,
-    Open(Arc<dyn ContainerRuntime>),
 }
 
 /// What the runtime listed last.
@@ -317,15 +303,6 @@ impl Floor {
         self.list_again = self.listing_now;
     }
 
-    fn runtime_is_silent(&mut self, error: &RuntimeError) {
-        let why = format!("the container runtime does not answer: {error}");
-        if self.silent.as_ref() != Some(&why) {
-            tracing::warn!(%error, "container runtime does not answer");
-        }
-        self.silent = Some(why);
-        self.listing = None;
-    }
-
     fn listed(&mut self, containers: &[Container], now: Tick) {
         self.listing_now = false;
         self.list_at = now.after(LIST_EVERY);
@@ -385,52 +362,6 @@ impl Floor {
         self.start_jobs(jobs, &assignments, &membership, desk);
         self.look(&assignments, &statuses);
         Outcome { statuses, held }
-    }
-
-    fn reach_runtime(&mut self, desk: &Desk, now: Tick) {
-        let Some(membership) = &desk.membership else { return };
-        match &self.link {
-            Link::Closed(at) if *at <= now => {
-                let scope =
-                    Scope { cluster: membership.cluster.to_string(), node: membership.node };
-                let network = network(membership);
-                let open = (self.open)(scope);
-                self.work.spawn(async move {
-                    let opened = limited("opening the container runtime", OPEN_TIMEOUT, async {
-                        let runtime = open.await?;
-                        runtime.prepare_network(&network).await?;
-                        Ok((runtime, network))
-                    });
-                    Work::Opened(opened.await)
-                });
-                self.link = Link::Opening;
-            }
-            Link::Open(runtime) => {
-                if !self.listing_now && self.list_at <= now {
-                    let runtime = Arc::clone(runtime);
-                    self.work.spawn(async move {
-                        let listed = limited("listing containers", LIST_TIMEOUT, runtime.list());
-                        Work::Listed(listed.await)
-                    });
-                    self.listing_now = true;
-                    self.fresh_soon = self.stale.clone();
-                    if !self.hearing {
-                        self.hear_events();
-                    }
-                }
-            }
-            Link::Closed(_) | Link::Opening => {}
-        }
-    }
-
-    fn hear_events(&mut self) {
-        let Some(runtime) = self.runtime().cloned() else { return };
-        self.work.spawn(async move {
-            let stream =
-                limited("listening to the container runtime", LIST_TIMEOUT, runtime.events());
-            Work::Events(stream.await)
-        });
-        self.hearing = true;
     }
 
     /// Calls off what is under way for tasks that are not to run any more.
@@ -551,35 +482,4 @@ fn checks(
         Some(((assignment.task, kind), subject))
     });
     subjects.collect::<Vec<_>>().into_iter()
-}
-
-fn network(membership: &Membership) -> NetworkSpec {
-    let cluster: String = membership.cluster.to_string().chars().take(8).collect();
-    NetworkSpec {
-        name: format!("warren-{cluster}-{}", membership.node),
-        subnet: membership.subnet,
-        gateway: membership.gateway(),
-        mtu: None,
-    }
-}
-
-/// Waits for the next event of the runtime, and a moment for those that come with it.
-async fn hear(mut stream: BoxStream<RuntimeEvent>) -> Work {
-    use futures::StreamExt;
-    match stream.next().await {
-        Some(Ok(_)) => {
-            while let std::task::Poll::Ready(Some(Ok(_))) = futures::poll!(stream.next()) {}
-            Work::Hint(Some(stream))
-        }
-        Some(Err(_)) | None => Work::Hint(None),
-    }
-}
-
-async fn limited<T>(
-    what: &'static str,
-    limit: Duration,
-    work: impl Future<Output = Result<T, RuntimeError>>,
-) -> Result<T, RuntimeError> {
-    let late = |_| RuntimeError::Timeout { what: what.to_owned(), after: limit };
-    timeout(limit, work).await.map_err(late).and_then(|done| done)
 }
