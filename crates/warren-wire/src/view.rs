@@ -224,3 +224,6 @@ fn render_wait(service: &Service, wait: &Wait, now: ClusterTime) -> v1::Wait {
         due_ms: wait.until.map(|until| millis(until.since(now))),
     }
 }
+
+#[cfg(test)]
+mod tests;
