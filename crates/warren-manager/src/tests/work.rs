@@ -179,3 +179,39 @@ async fn a_cluster_at_rest_writes_nothing() {
     assert!(site.leads_now() && site.handle.health().is_ready());
     site.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_nodes_at_once_share_entries_and_get_each_change_once() {
+    const NODES: usize = 20;
+    const TASKS: u32 = 200;
+    let home = Home::new();
+    let site = home.start(OPTIONS).await;
+    let mut nodes = tokio::task::JoinSet::new();
+    let (stop, _) = tokio::sync::watch::channel(false);
+    for nth in 0..NODES {
+        let mut node = Agent::new(&format!("n{nth}")).attach(&site).await;
+        let mut stopped = stop.subscribe();
+        nodes.spawn(async move {
+            let stopped = async move { drop(stopped.wait_for(|stop| *stop).await) };
+            node.during("the end of the test", stopped).await;
+            node
+        });
+    }
+    let before = site.state().applied().0;
+    let web = site.create("web", TASKS).await;
+    let all = |state: &State| running(state, web) == TASKS as usize;
+    let state = site.until("all tasks run", all).await;
+    let entries = state.applied().0 - before;
+    assert!(entries < u64::from(TASKS) / 4, "{entries} entries for {TASKS} tasks");
+    let ready = site.published("all are ready", |now| {
+        now.report.services.get(&web).is_some_and(|service| service.ready == TASKS)
+    });
+    ready.await;
+    stop.send_replace(true);
+    while let Some(node) = nodes.join_next().await {
+        let node = node.unwrap();
+        assert_eq!(node.agent.assignments.len(), TASKS as usize / NODES, "spread evenly");
+        assert!(node.agent.fulls.is_empty());
+    }
+    site.stop().await;
+}
