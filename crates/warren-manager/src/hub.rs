@@ -28,7 +28,6 @@ use warren_core::observed::Observed;
 use warren_core::time::millis;
 use warren_core::traffic::TrafficView;
 use warren_raft::{ProposeError, Raft};
-use warren_wire::convert;
 use warren_wire::v1::agent_message::Message as FromAgent;
 use warren_wire::v1::manager_message::Message as ToAgent;
 use warren_wire::v1::{self, ManagerMessage};
@@ -48,6 +47,10 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// How often signs of life are shown where nothing else was heard: well within a lease. Each time costs a copy of what
 /// changed.
 const SHOW: Duration = Duration::from_millis(250);
+/// What telling one node of one endpoint may take of the leader's time and network: 64 bytes at 64 MB/s.
+const ENDPOINT: Duration = Duration::from_micros(1);
+/// The longest that a change of traffic waits because the one before was large: readiness stays below a second.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A node that has not taken its assignments over in this time is sent all of them again.
 const RESYNC_AFTER: Duration = Duration::from_secs(3);
 /// The same while the node says that it holds them back: an operator has to look.
@@ -108,6 +111,10 @@ pub(crate) struct Hub {
     traffic: Traffic,
     /// Whether enough has been heard to tell where traffic goes.
     warm: bool,
+    /// Where traffic goes, for the sessions; nothing until it is warm.
+    views: watch::Sender<Option<Arc<TrafficView>>>,
+    /// When traffic may be told again.
+    traffic_due: Instant,
     relays: Relays,
     readers: JoinSet<()>,
     work: JoinSet<Done>,
@@ -155,6 +162,8 @@ impl Hub {
             reports: Reports::default(),
             traffic,
             warm: false,
+            views: watch::Sender::new(None),
+            traffic_due: Instant::now(),
             relays: Relays::default(),
             readers: JoinSet::new(),
             work: JoinSet::new(),
@@ -211,6 +220,9 @@ impl Hub {
         }
         if !self.warm {
             deadline = deadline.min(self.began + self.options.warm_up);
+        }
+        if self.traffic.is_behind() {
+            deadline = deadline.min(self.traffic_due);
         }
         deadline
     }
@@ -308,31 +320,24 @@ impl Hub {
         });
     }
 
+    /// Publishes where traffic goes; each session takes the difference to what it told last, at its own pace.
     fn tell_traffic(&mut self) {
-        let before = self.traffic.refresh(&self.state, self.observer.observed());
+        let now = Instant::now();
+        if now < self.traffic_due {
+            return;
+        }
+        let changed = self.traffic.refresh(&self.state, self.observer.observed());
         if !self.warm {
             let waited = self.began.elapsed() >= self.options.warm_up;
             self.warm = waited || self.observer.is_complete(&self.state);
-            if self.warm {
-                self.outlets.traffic.send_replace(Arc::clone(self.traffic.told()));
-                let full = convert::traffic::full(self.traffic.told());
-                self.broadcast(&full);
-            }
+        } else if changed.is_none() {
             return;
         }
-        let Some(before) = before else { return };
-        let view = Arc::clone(self.traffic.told());
-        if let Some(changes) = convert::traffic::changes(&before, &view) {
+        if self.warm {
+            let view = Arc::clone(self.traffic.told());
+            self.views.send_replace(Some(Arc::clone(&view)));
             self.outlets.traffic.send_replace(view);
-            self.broadcast(&changes);
-        }
-    }
-
-    fn broadcast(&mut self, traffic: &v1::Traffic) {
-        let nodes: Vec<_> = self.sessions.keys().copied().collect();
-        for node in nodes {
-            metrics::sent("traffic");
-            self.send(node, ToAgent::Traffic(traffic.clone()));
+            self.traffic_due = now + pause(changed.unwrap_or(0), self.sessions.len());
         }
     }
 
@@ -398,5 +403,23 @@ impl Hub {
         self.observer.connected(node, false);
         metrics::session_closed(why.word());
         metrics::sessions(self.sessions.len());
+    }
+}
+
+/// How long to wait before traffic is told again, after so many endpoints were told to so many nodes.
+fn pause(endpoints: usize, nodes: usize) -> Duration {
+    let count = u32::try_from(endpoints.saturating_mul(nodes)).unwrap_or(u32::MAX);
+    ENDPOINT.saturating_mul(count).min(PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_changes_of_traffic_go_out_at_once_and_large_ones_within_a_second() {
+        assert!(pause(10, 3) < Duration::from_millis(1));
+        assert_eq!(pause(5_000, 100), Duration::from_millis(500));
+        assert_eq!(pause(usize::MAX, usize::MAX), PAUSE_MAX);
     }
 }

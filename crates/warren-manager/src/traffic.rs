@@ -64,17 +64,20 @@ impl Traffic {
         }
     }
 
-    /// Brings the view up to date. Returns the view before, where anything differs.
-    pub(crate) fn refresh(
-        &mut self,
-        state: &State,
-        observed: &Observed,
-    ) -> Option<Arc<TrafficView>> {
+    /// Whether [`Self::refresh`] may find something new.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.hosts || !self.dirty.is_empty() || !Arc::ptr_eq(&self.view, &self.told)
+    }
+
+    /// Brings the view up to date. Where anything differs, returns how many endpoints the services have that do.
+    pub(crate) fn refresh(&mut self, state: &State, observed: &Observed) -> Option<usize> {
+        let mut endpoints = 0;
         for id in std::mem::take(&mut self.dirty) {
             let Some(service) = state.service(id) else { continue };
             let name = &service.spec.name;
             let fresh = traffic::service_traffic(state, observed, service);
             if self.view.services.get(name).is_none_or(|had| **had != fresh) {
+                endpoints += fresh.endpoints.len();
                 let view = Arc::make_mut(&mut self.view);
                 view.services.insert(name.clone(), Arc::new(fresh));
             }
@@ -89,9 +92,8 @@ impl Traffic {
             let hosts = state.nodes().map(|n| (n.facts.hostname.clone(), n.facts.address));
             Arc::make_mut(&mut self.view).hosts = hosts.collect();
         }
-        if Arc::ptr_eq(&self.view, &self.told) {
-            return None;
-        }
-        Some(std::mem::replace(&mut self.told, Arc::clone(&self.view)))
+        let differs = !Arc::ptr_eq(&self.view, &self.told);
+        self.told = Arc::clone(&self.view);
+        differs.then_some(endpoints)
     }
 }

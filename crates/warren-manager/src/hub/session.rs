@@ -11,10 +11,12 @@ use std::task::{Context, Poll};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming};
 use warren_core::command::{Applied, Command, Rejection};
 use warren_core::id::NodeId;
 use warren_core::node::Node;
+use warren_core::traffic::TrafficView;
 use warren_raft::ProposeError;
 use warren_wire::convert;
 use warren_wire::status::ApiError;
@@ -85,10 +87,28 @@ pub(super) struct Session {
     pub(super) held: bool,
 }
 
-/// What goes to an agent: control messages first, requests when there are none. It ends with the session.
+/// What goes to an agent: control messages first, then where traffic goes, requests when there is nothing else. It ends
+/// with the session.
+///
+/// Traffic is no queue: whenever the agent has room, it gets what differs from what it was told last. A slow agent skips
+/// what came in between.
 pub(crate) struct Outbound {
     control: mpsc::Receiver<ManagerMessage>,
+    views: WatchStream<Option<Arc<TrafficView>>>,
+    told: Option<Arc<TrafficView>>,
     lane: mpsc::Receiver<ManagerMessage>,
+}
+
+impl Outbound {
+    fn traffic(&mut self, view: Arc<TrafficView>) -> Option<ManagerMessage> {
+        let traffic = match &self.told {
+            None => Some(convert::traffic::full(&view)),
+            Some(told) => convert::traffic::changes(told, &view),
+        };
+        self.told = Some(view);
+        metrics::sent("traffic");
+        Some(ManagerMessage { message: Some(ToAgent::Traffic(traffic?)) })
+    }
 }
 
 impl Stream for Outbound {
@@ -97,6 +117,11 @@ impl Stream for Outbound {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Poll::Ready(message) = self.control.poll_recv(cx) {
             return Poll::Ready(message.map(Ok));
+        }
+        while let Poll::Ready(Some(view)) = Pin::new(&mut self.views).poll_next(cx) {
+            if let Some(message) = view.and_then(|view| self.traffic(view)) {
+                return Poll::Ready(Some(Ok(message)));
+            }
         }
         match self.lane.poll_recv(cx) {
             Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(message))),
@@ -181,9 +206,6 @@ impl Hub {
         let Arrival { hello, inbound, reply } = arrival;
         let (control, control_out) = mpsc::channel(CONTROL_QUEUED);
         let (lane, lane_out) = mpsc::channel(LANE_QUEUED);
-        if reply.send(Ok(Outbound { control: control_out, lane: lane_out })).is_err() {
-            return;
-        }
         self.last_session += 1;
         let id = self.last_session;
         let reader = self.readers.spawn(read(inbound, node, id, self.sender.clone()));
@@ -202,10 +224,11 @@ impl Hub {
             let restored = hello.cluster_id != 0 && hello.epoch != epoch;
             self.send_full(node, Stops::after(was_down, restored));
         }
-        if self.warm {
-            metrics::sent("traffic");
-            let full = convert::traffic::full(self.traffic.told());
-            self.send(node, ToAgent::Traffic(full));
+        // Last, so that the welcome is in it already.
+        let views = WatchStream::new(self.views.subscribe());
+        let outbound = Outbound { control: control_out, views, told: None, lane: lane_out };
+        if reply.send(Ok(outbound)).is_err() {
+            self.close(node, Closed::Gone);
         }
     }
 

@@ -236,9 +236,11 @@ proptest! {
             let changes = world.state.changes_since(&told);
             traffic.touch(std::mem::take(&mut world.touched));
             traffic.follow(&told, &world.state, &changes);
-            if let Some(before) = traffic.refresh(&world.state, &world.observed)
-                && let Some(message) = convert::traffic::changes(&before, traffic.told())
-            {
+            let before = std::sync::Arc::clone(traffic.told());
+            let changed = traffic.refresh(&world.state, &world.observed).is_some();
+            prop_assert!(!traffic.is_behind());
+            prop_assert!(changed || **traffic.told() == *before);
+            if let Some(message) = convert::traffic::changes(&before, traffic.told()) {
                 view = convert::traffic::merge(&view, message).unwrap();
             }
             let whole = traffic::view(&world.state, &world.observed);
