@@ -94,7 +94,11 @@ async fn talk(command: Command, client: &ClientArgs) -> Outcome {
     }
 }
 
-fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+/// Does `work` on this thread.
+///
+/// # Errors
+/// Those of the work.
+pub fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Failure::from)?.block_on(work)
 }

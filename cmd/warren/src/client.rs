@@ -6,7 +6,6 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tonic::Code;
 use tonic::transport::Channel;
 use warren_wire::channel::{self, RESPONSE_BYTES_MAX, Target};
 use warren_wire::v1;
@@ -123,35 +122,29 @@ impl Client {
     /// There is none of that name, with the name that was perhaps meant.
     pub async fn service(&self, name: &str) -> Outcome<v1::GetServiceResponse> {
         let asked = request(v1::GetServiceRequest { service_id: name.to_owned() });
-        match self.services().get_service(asked).await {
-            Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(self.explain(status, name).await),
-        }
+        let answer = self.services().get_service(asked).await.map_err(of_service)?;
+        Ok(answer.into_inner())
     }
+}
 
-    /// The failure of a call that named the service `name`.
-    pub async fn explain(&self, status: tonic::Status, name: &str) -> Failure {
-        if status.code() != Code::NotFound {
-            return status.into();
-        }
-        let service = name.split_once('.').map_or(name, |(service, _)| service);
-        let known: Vec<String> =
-            match self.services().list_services(request(v1::ListServicesRequest {})).await {
-                Ok(list) => {
-                    let services = list.into_inner().services.into_iter();
-                    services.filter_map(|service| service.spec).map(|spec| spec.name).collect()
-                }
-                Err(_) => Vec::new(),
-            };
-        let failure = Failure::from(status);
-        match suggest(service, known.iter().map(String::as_str)) {
-            _ if known.iter().any(|other| other == service) => {
-                failure.hint(format!("`warren service ps {service}` lists its tasks"))
-            }
-            Some(meant) => failure.hint(format!("did you mean {meant}?")),
-            None => failure.hint("`warren service ls` lists the services"),
-        }
+/// The failure of a call that named something: where there is no such thing, `listing` shows what there is.
+pub fn not_found_hint(status: tonic::Status, listing: &str) -> Failure {
+    let failure = Failure::from(status);
+    let says_more = !failure.hint.is_empty() || failure.message.contains("did you mean");
+    if failure.exit != Exit::NotFound as u8 || says_more {
+        return failure;
     }
+    failure.hint(format!("`{listing}` shows what there is"))
+}
+
+/// The failure of a call that named a service or a task of it.
+pub fn of_service(status: tonic::Status) -> Failure {
+    not_found_hint(status, "warren service ls")
+}
+
+/// The failure of a call that named a node.
+pub fn of_node(status: tonic::Status) -> Failure {
+    not_found_hint(status, "warren node ls")
 }
 
 /// A request with the time that a short call has.

@@ -100,7 +100,7 @@ impl From<tonic::Status> for Failure {
             Code::DeadlineExceeded => Exit::Unfinished,
             _ => Exit::Failed,
         };
-        let message = match error.field.as_deref().map(|field| crate::flags::flag_or(field)) {
+        let message = match error.field.as_deref().map(crate::flags::flag_or) {
             Some(flag) => format!("{flag}: {}", error.message),
             None => error.message,
         };

@@ -244,7 +244,13 @@ fn lines(name: &str, seen: &v1::WatchServiceResponse) -> Vec<String> {
         let live = seen.tasks.iter().filter(|task| !has_ended(task)).count();
         lines[0] = format!("{name}: {live} tasks to stop");
     }
-    let pending = |task: &&v1::Task| !has_ended(task) && !serves(task, service.revision);
+    // What the cluster waits for says more than what the task does.
+    let explained = |task: &v1::Task| {
+        let name = format!("{}.{}", task.service, task.slot);
+        task.detail.is_empty() && seen.waits.iter().any(|wait| wait.subject == name)
+    };
+    let pending =
+        |task: &&v1::Task| !has_ended(task) && !serves(task, service.revision) && !explained(task);
     let tasks = seen.tasks.iter().filter(pending).map(|task| {
         let doing = match (task.phase.as_str(), task.desired.as_str()) {
             ("running", "run") => "running, not ready yet",
@@ -254,7 +260,7 @@ fn lines(name: &str, seen: &v1::WatchServiceResponse) -> Vec<String> {
         let detail = if task.detail.is_empty() { "" } else { ": " };
         format!("{name}.{} on {}: {doing}{detail}{}", task.slot, task.node, task.detail)
     });
-    let waits = seen.waits.iter().map(|wait| format!("{} waits: {}", wait.subject, wait.reason));
+    let waits = seen.waits.iter().map(|wait| format!("{}: {}", wait.subject, wait.reason));
     let mut more: Vec<String> = waits.chain(tasks).collect();
     if more.len() > LINES_MAX {
         let rest = more.len() - LINES_MAX;
@@ -338,8 +344,8 @@ mod tests {
         assert_eq!(
             lines("web", &seen),
             [
-                "web: 0 of 2 tasks ready on v2",
-                "web.3 waits: 0/1 nodes: 1 insufficient memory",
+                "web: 1 of 2 tasks ready on v2",
+                "web.3: 0/1 nodes: 1 insufficient memory",
                 "web.2 on host: starting",
             ]
         );

@@ -54,8 +54,8 @@ impl Down {
                 .hint("run as the user that Warren runs as, most often root: sudo warren down")
         })?;
         wait_gone(&dir, pid).await?;
-        let tasks = if self.keep_tasks { "; its tasks run on" } else { " and its tasks are gone" };
-        output::say(format_args!("the node on {shown}{tasks}"));
+        let tasks = if self.keep_tasks { "its tasks run on" } else { "its tasks are gone" };
+        output::say(format_args!("the node on {shown} is down; {tasks}"));
         Ok(())
     }
 }

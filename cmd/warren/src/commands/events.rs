@@ -1,6 +1,6 @@
 //! `warren events`
 
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, of_service};
 use crate::failure::Outcome;
 use crate::output::{self, Format, OutputArgs};
 use clap::Args;
@@ -31,14 +31,10 @@ impl Events {
         let asked = v1::WatchEventsRequest {
             after_revision: self.after,
             follow: self.follow,
-            service_id: self.service.clone().unwrap_or_default(),
+            service_id: self.service.unwrap_or_default(),
         };
-        let mut stream = match client.events().watch_events(asked).await {
-            Ok(stream) => stream.into_inner(),
-            Err(status) => {
-                return Err(client.explain(status, &self.service.unwrap_or_default()).await);
-            }
-        };
+        let stream = client.events().watch_events(asked).await.map_err(of_service)?;
+        let mut stream = stream.into_inner();
         while let Some(batch) = stream.message().await? {
             match self.output.output {
                 Format::Table => output::raw(batch.events.iter().map(line).collect::<String>())?,

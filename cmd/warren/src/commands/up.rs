@@ -10,7 +10,8 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// How long a node in the background has to become ready: it opens its state and its runtime, and nothing is pulled.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,7 +50,7 @@ impl Up {
         let settings = settings(&self.node, client, |name| std::env::var(name).ok())?;
         let config = NodeConfig::from_settings(&settings)?;
         if self.detach {
-            return detach(&config.data_dir);
+            return crate::cli::block_on(detach(&config.data_dir));
         }
         if self.own_session {
             // It fails where there is a session already, which is as good.
@@ -65,7 +66,7 @@ impl Up {
     }
 }
 
-fn detach(data_dir: &Path) -> Outcome {
+async fn detach(data_dir: &Path) -> Outcome {
     if let Some((pid, _)) = node::holder(data_dir)? {
         let shown = data_dir.display();
         return Err(Failure::new(
@@ -93,7 +94,7 @@ fn detach(data_dir: &Path) -> Outcome {
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()?;
-    match wait_ready(&mut child, data_dir) {
+    match wait_ready(&mut child, data_dir).await {
         Ok(text) => {
             output::say(text);
             Ok(())
@@ -102,7 +103,7 @@ fn detach(data_dir: &Path) -> Outcome {
     }
 }
 
-fn wait_ready(child: &mut Child, data_dir: &Path) -> Outcome<String> {
+async fn wait_ready(child: &mut Child, data_dir: &Path) -> Outcome<String> {
     let begun = Instant::now();
     while begun.elapsed() < READY_TIMEOUT {
         if let Some(status) = child.try_wait()? {
@@ -117,7 +118,7 @@ fn wait_ready(child: &mut Child, data_dir: &Path) -> Outcome<String> {
                 run.node_id
             ));
         }
-        std::thread::sleep(LOOK);
+        sleep(LOOK).await;
     }
     let pid = child.id();
     let time = output::duration(READY_TIMEOUT);

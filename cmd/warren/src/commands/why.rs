@@ -1,6 +1,6 @@
 //! `warren why`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
@@ -29,10 +29,8 @@ impl Why {
             None => (name, None),
         };
         let asked = v1::ExplainServiceRequest { service_id: service.to_owned() };
-        let mut waits = match client.services().explain_service(request(asked)).await {
-            Ok(answer) => answer.into_inner().waits,
-            Err(status) => return Err(client.explain(status, service).await),
-        };
+        let answer = client.services().explain_service(request(asked)).await.map_err(of_service)?;
+        let mut waits = answer.into_inner().waits;
         if let Some(task) = task {
             waits.retain(|wait| wait.subject == task);
         }

@@ -59,7 +59,7 @@ impl RemoveFlags {
             let same = |other: &v1::Port| {
                 other.container == port.container && other.protocol == port.protocol
             };
-            there("--port-rm", &text.to_lowercase(), take(&mut template.ports, same))?;
+            there("--port-rm", text.to_lowercase(), take(&mut template.ports, same))?;
         }
         for host in &self.publish_rm {
             let ports = &mut template.ports;

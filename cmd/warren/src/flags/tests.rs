@@ -26,64 +26,22 @@ fn made(args: &[&str]) -> Result<v1::ServiceSpec, String> {
     lay(&args, &mut spec).map(|()| spec)
 }
 
+/// Most flags at once.
+#[rustfmt::skip]
+const MANY: &[&str] = &[
+    "--replicas", "3", "-e", "A=1", "-e", "B=x=y", "--port", "http=8080", "--publish",
+    "80:8080", "--health-http", "8080/health", "--health-interval", "5s", "--ready-tcp",
+    "8080", "--memory", "64Mi", "--cpus", "0.5", "--pids", "50", "--mount",
+    "type=tmpfs,target=/tmp,size=1Mi", "--constraint", "node.labels.disk == ssd", "--spread",
+    "node.labels.zone", "--max-per-node", "2", "--restart", "on-failure", "--restart-delay",
+    "2s", "--stop-signal", "INT", "--stop-timeout", "3s", "--strategy", "recreate",
+    "--max-surge", "25%", "--min-ready", "1s", "--label", "team=a", "--container-label", "x=y",
+    "--command", "sh -c 'exit 0'", "--", "--verbose", "-x",
+];
+
 #[test]
 fn what_is_given_is_in_the_spec() {
-    let spec = made(&[
-        "--replicas",
-        "3",
-        "-e",
-        "A=1",
-        "-e",
-        "B=x=y",
-        "--port",
-        "http=8080",
-        "--publish",
-        "80:8080",
-        "--health-http",
-        "8080/health",
-        "--health-interval",
-        "5s",
-        "--ready-tcp",
-        "8080",
-        "--memory",
-        "64Mi",
-        "--cpus",
-        "0.5",
-        "--pids",
-        "50",
-        "--mount",
-        "type=tmpfs,target=/tmp,size=1Mi",
-        "--constraint",
-        "node.labels.disk == ssd",
-        "--spread",
-        "node.labels.zone",
-        "--max-per-node",
-        "2",
-        "--restart",
-        "on-failure",
-        "--restart-delay",
-        "2s",
-        "--stop-signal",
-        "INT",
-        "--stop-timeout",
-        "3s",
-        "--strategy",
-        "recreate",
-        "--max-surge",
-        "25%",
-        "--min-ready",
-        "1s",
-        "--label",
-        "team=a",
-        "--container-label",
-        "x=y",
-        "--command",
-        "sh -c 'exit 0'",
-        "--",
-        "--verbose",
-        "-x",
-    ])
-    .unwrap();
+    let spec = made(MANY).unwrap();
     let template = spec.template.unwrap();
     assert_eq!(spec.mode, Some(Mode::Replicated(v1::Replicated { replicas: Some(3) })));
     assert_eq!(template.env["B"], "x=y");
@@ -108,7 +66,7 @@ fn an_update_changes_only_what_is_given() {
     let before = before.unwrap();
     let mut after = before.clone();
     lay(&["-e", "B=2", "--health-retries", "5", "--pids", "9"], &mut after).unwrap();
-    let mut expected = before.clone();
+    let mut expected = before;
     let template = expected.template.as_mut().unwrap();
     template.env.insert("B".into(), "2".into());
     template.health.as_mut().unwrap().retries = Some(5);

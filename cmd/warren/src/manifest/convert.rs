@@ -234,7 +234,7 @@ fn update(update: &Update) -> Parsed<v1::UpdateConfig> {
     let unavailable: Option<Quantity> = read("max_unavailable", update.max_unavailable.as_deref())?;
     let window = millis("stability_window", update.stability_window.as_deref())?;
     let whole_seconds = |ms: u64| {
-        let seconds = (ms % 1000 == 0).then(|| u32::try_from(ms / 1000).ok()).flatten();
+        let seconds = ms.is_multiple_of(1000).then(|| u32::try_from(ms / 1000).ok()).flatten();
         seconds.ok_or_else(|| FieldError::new("stability_window", "write whole seconds"))
     };
     Ok(v1::UpdateConfig {
@@ -411,7 +411,7 @@ fn update_back(spec: &v1::ServiceSpec) -> Update {
     Update {
         strategy: strategy.filter(|name| name != "rolling"),
         parallelism: unless(config.parallelism, 1),
-        delay: shown(config.delay_ms.or(config.delay_seconds.map(seconds)), Duration::ZERO),
+        delay: shown(config.delay_ms.or_else(|| config.delay_seconds.map(seconds)), Duration::ZERO),
         order: config.order.filter(|order| order != "start-first"),
         max_surge: quantity(config.surge, config.max_surge).filter(|text| text != "1"),
         max_unavailable: quantity(config.unavailable, config.max_unavailable)

@@ -87,7 +87,7 @@ impl DataDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let pid = read_pid(&mut lock)
-                    .map_or("another process".to_owned(), |pid| format!("process {pid}"));
+                    .map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
                 return Err(Failure::new(
                     Exit::Failed,
                     format!("{pid} runs Warren on {shown} already"),

@@ -5,12 +5,19 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use tracing_subscriber::EnvFilter;
 
+/// The consensus library tells every step of it at `info`; Warren tells what came of it.
+const QUIET: &str = "openraft=warn";
+
 /// Starts logging. Once in a process, before anything else runs.
 ///
 /// # Errors
 /// The filter cannot be read, or logging has been started already.
 pub fn start(config: &NodeConfig) -> Outcome {
-    let filter = EnvFilter::builder().parse(&config.log).map_err(Failure::usage)?;
+    let words = match config.log.contains("openraft") {
+        true => config.log.clone(),
+        false => format!("{},{QUIET}", config.log),
+    };
+    let filter = EnvFilter::builder().parse(words).map_err(Failure::usage)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

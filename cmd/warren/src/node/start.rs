@@ -389,7 +389,7 @@ fn own_address() -> IpAddr {
         socket.connect(ELSEWHERE)?;
         socket.local_addr()
     });
-    asked.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+    asked.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
 #[cfg(test)]

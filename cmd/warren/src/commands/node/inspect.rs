@@ -1,6 +1,6 @@
 //! `warren node inspect`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, of_node, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
@@ -24,10 +24,8 @@ impl Inspect {
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let client = client.connect().await?;
         let asked = v1::GetNodeRequest { node_id: self.name.clone() };
-        let node = match client.nodes().get_node(request(asked)).await {
-            Ok(answer) => answer.into_inner().node.unwrap_or_default(),
-            Err(status) => return Err(super::explain(&client, status, &self.name).await),
-        };
+        let answer = client.nodes().get_node(request(asked)).await.map_err(of_node)?;
+        let node = answer.into_inner().node.unwrap_or_default();
         output::print(self.output.output, &node, table)
     }
 }

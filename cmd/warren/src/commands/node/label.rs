@@ -1,6 +1,6 @@
 //! `warren node label`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, of_node, request};
 use crate::failure::{Failure, Outcome};
 use crate::flags::words;
 use crate::output;
@@ -43,10 +43,8 @@ impl Label {
         }
         let client = client.connect().await?;
         let asked = v1::LabelNodeRequest { node_id: self.name.clone(), set, remove };
-        let node = match client.nodes().label_node(request(asked)).await {
-            Ok(answer) => answer.into_inner().node.unwrap_or_default(),
-            Err(status) => return Err(super::explain(&client, status, &self.name).await),
-        };
+        let answer = client.nodes().label_node(request(asked)).await.map_err(of_node)?;
+        let node = answer.into_inner().node.unwrap_or_default();
         let labels: Vec<String> =
             node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         output::say(format_args!("{}: {}", node.hostname, labels.join(", ")));

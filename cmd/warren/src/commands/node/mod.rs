@@ -6,8 +6,8 @@ pub mod inspect;
 pub mod label;
 pub mod ls;
 
-use crate::client::{Client, ClientArgs, request, suggest};
-use crate::failure::{Failure, Outcome};
+use crate::client::{Client, ClientArgs, of_node, request};
+use crate::failure::Outcome;
 use clap::Subcommand;
 use warren_wire::v1;
 
@@ -49,28 +49,12 @@ async fn nodes(client: &Client) -> Outcome<Vec<v1::Node>> {
     Ok(answer.into_inner().nodes)
 }
 
-/// The failure of a call that named the node `name`.
-async fn explain(client: &Client, status: tonic::Status, name: &str) -> Failure {
-    let missing = status.code() == tonic::Code::NotFound;
-    let failure = Failure::from(status);
-    if !missing {
-        return failure;
-    }
-    let known = nodes(client).await.unwrap_or_default();
-    match suggest(name, known.iter().map(|node| node.hostname.as_str())) {
-        Some(meant) => failure.hint(format!("did you mean {meant}?")),
-        None => failure.hint("`warren node ls` lists the nodes"),
-    }
-}
-
 /// Sets whether a node takes tasks.
 async fn set_availability(client: &Client, name: &str, availability: &str) -> Outcome<v1::Node> {
     let asked = v1::SetNodeAvailabilityRequest {
         node_id: name.to_owned(),
         availability: availability.to_owned(),
     };
-    match client.nodes().set_node_availability(request(asked)).await {
-        Ok(answer) => Ok(answer.into_inner().node.unwrap_or_default()),
-        Err(status) => Err(explain(client, status, name).await),
-    }
+    let answer = client.nodes().set_node_availability(request(asked)).await.map_err(of_node)?;
+    Ok(answer.into_inner().node.unwrap_or_default())
 }

@@ -33,16 +33,7 @@ impl Create {
         let spec = self.spec()?;
         let client = client.connect().await?;
         let asked = v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
-        let made = client.services().create_service(request(asked)).await.map_err(|status| {
-            let exists = status.code() == tonic::Code::AlreadyExists;
-            let failure = Failure::from(status);
-            match exists {
-                true => {
-                    failure.hint(format!("change it with `warren service update {}`", self.name))
-                }
-                false => failure,
-            }
-        })?;
+        let made = client.services().create_service(request(asked)).await?;
         let service = made.into_inner().service.unwrap_or_default();
         output::line(&service.id)?;
         let goal = Goal::Settled { generation: service.generation };

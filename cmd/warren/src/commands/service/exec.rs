@@ -1,6 +1,6 @@
 //! `warren service exec`
 
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, of_service};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::flags::words;
 use clap::Args;
@@ -66,10 +66,8 @@ impl Exec {
         });
         send(&asks, start).await?;
         let mut tasks = client.tasks();
-        let mut stream = match tasks.exec(ReceiverStream::new(asked)).await {
-            Ok(stream) => stream.into_inner(),
-            Err(status) => return Err(client.explain(status, &self.name).await),
-        };
+        let stream = tasks.exec(ReceiverStream::new(asked)).await.map_err(of_service)?;
+        let mut stream = stream.into_inner();
         let _raw = self.tty.then(RawTerminal::enter).transpose()?;
         let mut input = self.interactive.then(read_input);
         let mut resized = signal(SignalKind::window_change())?;

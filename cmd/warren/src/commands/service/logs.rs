@@ -1,6 +1,6 @@
 //! `warren service logs`
 
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, of_service};
 use crate::failure::{Failure, Outcome};
 use crate::flags::words;
 use crate::output;
@@ -58,10 +58,7 @@ impl Logs {
             tail: self.tail,
             since_unix_ms: self.since.unwrap_or_default(),
         };
-        let mut stream = match client.tasks().logs(asked).await {
-            Ok(stream) => stream.into_inner(),
-            Err(status) => return Err(client.explain(status, &name).await),
-        };
+        let mut stream = client.tasks().logs(asked).await.map_err(of_service)?.into_inner();
         let mut problems = 0_usize;
         while let Some(log) = stream.message().await? {
             if log.problem.is_empty() {

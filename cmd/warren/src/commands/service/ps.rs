@@ -1,6 +1,6 @@
 //! `warren service ps`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
@@ -29,15 +29,12 @@ impl Ps {
     /// There is no such service or node.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let client = client.connect().await?;
-        let name = self.name.unwrap_or_default();
         let asked = v1::ListTasksRequest {
-            service_id: name.clone(),
+            service_id: self.name.unwrap_or_default(),
             node_id: self.node.unwrap_or_default(),
         };
-        let mut tasks = match client.tasks().list_tasks(request(asked)).await {
-            Ok(answer) => answer.into_inner().tasks,
-            Err(status) => return Err(client.explain(status, &name).await),
-        };
+        let answer = client.tasks().list_tasks(request(asked)).await.map_err(of_service)?;
+        let mut tasks = answer.into_inner().tasks;
         if !self.all {
             tasks.retain(|task| !is_past(task));
         }

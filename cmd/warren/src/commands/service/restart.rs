@@ -1,6 +1,6 @@
 //! `warren service restart`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::progress::{self, Goal, WaitArgs};
 use clap::Args;
@@ -23,10 +23,8 @@ impl Restart {
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let client = client.connect().await?;
         let asked = v1::RestartServiceRequest { service_id: self.name.clone() };
-        let answer = match client.services().restart_service(request(asked)).await {
-            Ok(answer) => answer.into_inner(),
-            Err(status) => return Err(client.explain(status, &self.name).await),
-        };
+        let answer = client.services().restart_service(request(asked)).await.map_err(of_service)?;
+        let answer = answer.into_inner();
         let goal = Goal::Settled { generation: answer.service.unwrap_or_default().generation };
         progress::wait(&client, &self.name, goal, &self.wait).await
     }

@@ -1,6 +1,6 @@
 //! `warren service rm`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, of_service, request};
 use crate::commands::confirm;
 use crate::failure::Outcome;
 use crate::progress::{self, Goal, WaitArgs};
@@ -35,9 +35,7 @@ impl Rm {
         confirm(self.yes, &format!("Remove {} with all tasks?", self.names.join(", ")))?;
         for name in &self.names {
             let asked = v1::DeleteServiceRequest { service_id: name.clone() };
-            if let Err(status) = client.services().delete_service(request(asked)).await {
-                return Err(client.explain(status, name).await);
-            }
+            client.services().delete_service(request(asked)).await.map_err(of_service)?;
         }
         for name in &self.names {
             progress::wait(&client, name, Goal::Gone, &self.wait).await?;

@@ -1,6 +1,6 @@
 //! `warren service scale`
 
-use crate::client::{Client, ClientArgs, request};
+use crate::client::{Client, ClientArgs, of_service, request};
 use crate::failure::{Failure, Outcome};
 use crate::progress::{self, Goal, WaitArgs};
 use clap::Args;
@@ -40,13 +40,8 @@ impl Scale {
 async fn scale(client: &Client, name: &str, replicas: u32) -> Outcome<Goal> {
     let asked =
         v1::ScaleServiceRequest { service_id: name.to_owned(), replicas, expect_generation: 0 };
-    match client.services().scale_service(request(asked)).await {
-        Ok(answer) => {
-            let generation = answer.into_inner().service.unwrap_or_default().generation;
-            Ok(Goal::Settled { generation })
-        }
-        Err(status) => Err(client.explain(status, name).await),
-    }
+    let answer = client.services().scale_service(request(asked)).await.map_err(of_service)?;
+    Ok(Goal::Settled { generation: answer.into_inner().service.unwrap_or_default().generation })
 }
 
 fn wanted(words: &[String]) -> Outcome<Vec<(&str, u32)>> {

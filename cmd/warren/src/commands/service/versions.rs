@@ -1,6 +1,6 @@
 //! `warren service versions`
 
-use crate::client::{Client, ClientArgs, request};
+use crate::client::{Client, ClientArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
@@ -46,10 +46,8 @@ impl Versions {
 /// There is no such service.
 pub async fn revisions(client: &Client, name: &str) -> Outcome<Vec<v1::Revision>> {
     let asked = v1::ListVersionsRequest { service_id: name.to_owned() };
-    match client.services().list_versions(request(asked)).await {
-        Ok(answer) => Ok(answer.into_inner().revisions),
-        Err(status) => Err(client.explain(status, name).await),
-    }
+    let answer = client.services().list_versions(request(asked)).await.map_err(of_service)?;
+    Ok(answer.into_inner().revisions)
 }
 
 /// What a version is to its service.
