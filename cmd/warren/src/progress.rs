@@ -187,7 +187,8 @@ fn summary(seen: &v1::WatchServiceResponse) -> String {
     match &seen.service {
         None => "nothing was heard of it yet".into(),
         Some(service) => {
-            format!("{} of {} tasks ready on v{}", service.ready, service.desired, service.revision)
+            let serving = seen.tasks.iter().filter(|task| serves(task, service.revision)).count();
+            format!("{serving} of {} tasks ready on v{}", service.desired, service.revision)
         }
     }
 }

@@ -1,10 +1,9 @@
 //! From a configuration to a running node, and back.
 
 use super::data_dir::{DataDir, Run};
-use super::dns::Dns;
 use super::ready::Ready;
 use super::runtime::NodeRuntime;
-use super::{cluster, http, metrics, subnet};
+use super::{cluster, dns, http, metrics, subnet};
 use crate::config::{NodeConfig, StoreChoice};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::tasks::{TaskKind, Tasks};
@@ -139,7 +138,7 @@ struct Parts {
     http: Option<tokio::net::TcpListener>,
     agent: Agent,
     published: Published,
-    dns: Dns,
+    dns: warren_dns::Server,
     sessions: UnixListener,
     raft: Raft,
     runner: Runner,
@@ -171,7 +170,7 @@ impl Parts {
             .subnet
             .map(|subnet| SocketAddr::from((subnet::first_host(subnet), subnet::DNS_PORT)));
         let listen = std::iter::once(config.dns).chain(inside).collect();
-        let dns = Dns::bind(config, listen, published.clone(), runtime.has_containers())?;
+        let dns = dns::bind(config, listen, &published)?;
         let agent = agent.acknowledged_by(dns.acked());
         let sessions = listen_unix(dir, AGENT_SOCKET).await?;
         let (raft, runner) = warren_raft::start(raft_options(config)).await.map_err(failed)?;
@@ -219,16 +218,17 @@ impl Parts {
                 .add_service(service)
                 .serve_with_incoming_shutdown(sessions, stop.cancelled_owned())
         });
-        let (dns, agent, residue) = (self.dns, self.agent, self.residue);
-        tasks.spawn(TaskKind::Dns, |stop| dns.run(stop));
+        let (server, agent, residue) = (self.dns, self.agent, self.residue);
+        let (known, containers) = (self.published.clone(), self.runtime.has_containers());
+        tasks.spawn_simple(TaskKind::Dns, |stop| dns::run(server, known, containers, stop));
         tasks.spawn_simple(TaskKind::Agent, |stop| async move {
             // Nobody waits for it where the node failed while it started.
             let _ = residue.send(agent.run(stop).await);
         });
         let me = or_broken(tasks, membership(&self.published)).await?;
         let mut all_dns = dns_addresses.clone();
-        if self.runtime.has_containers() {
-            all_dns.push((me.gateway(), super::dns::CONTAINER_PORT).into());
+        if containers {
+            all_dns.push((me.gateway(), dns::CONTAINER_PORT).into());
         }
         serve_api(dir, &handle, &all_dns, tasks).await?;
         or_broken(tasks, wait_ready(&ready)).await?;

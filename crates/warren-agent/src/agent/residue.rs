@@ -27,7 +27,7 @@ pub struct Residue {
 
 impl Residue {
     /// Stops every task of this node as its service says, kills what still runs near `deadline`, and removes all
-    /// containers. Tells how many there were. Volumes stay.
+    /// containers and their network. Tells how many there were. Volumes and images stay.
     ///
     /// # Errors
     /// The runtime does not answer, or would not remove a container; others may be gone.
@@ -57,6 +57,7 @@ impl Residue {
             after: deadline.max(LAST_RESORT),
         };
         removed.map_err(late)?.into_iter().collect::<Result<Vec<()>, _>>()?;
+        runtime.remove_networks().await?;
         Ok(containers.len())
     }
 

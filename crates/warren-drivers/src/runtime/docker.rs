@@ -164,11 +164,15 @@ impl ContainerRuntime for Docker {
         image::cleanup(&self.client, &self.options.scope, keep).await
     }
 
+    async fn remove_networks(&self) -> Result<(), RuntimeError> {
+        network::remove(&self.client, &self.options.scope).await
+    }
+
     async fn leave(&self) -> Result<(), RuntimeError> {
         for container in self.list().await? {
             self.remove(&container.id).await?;
         }
-        network::remove(&self.client, &self.options.scope).await?;
+        self.remove_networks().await?;
         self.cleanup(&[]).await.map(drop)
     }
 }

@@ -131,6 +131,10 @@ impl<R: ContainerRuntime> ContainerRuntime for Measured<R> {
         self.measure("cleanup", self.inner.cleanup(keep)).await
     }
 
+    async fn remove_networks(&self) -> Result<(), RuntimeError> {
+        self.measure("remove_networks", self.inner.remove_networks()).await
+    }
+
     async fn leave(&self) -> Result<(), RuntimeError> {
         self.measure("leave", self.inner.leave()).await
     }

@@ -205,6 +205,14 @@ pub trait ContainerRuntime: Send + Sync {
     /// [`RuntimeError::Unavailable`] or [`RuntimeError::Timeout`].
     async fn cleanup(&self, keep: &[PinnedImage]) -> Result<Vec<PinnedImage>, RuntimeError>;
 
+    /// Removes the networks of this [`Scope`]. Nothing happens where there is none.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Conflict`] where a container that is not ours is still in one.
+    async fn remove_networks(&self) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     /// Takes everything of this [`Scope`] off the machine: containers, networks, pins, and images that Warren brought.
     /// Volumes stay, as they may hold what nothing else does.
     ///
