@@ -3,6 +3,7 @@
 //! Nothing here is part of the product. A test that cannot run on this machine says so with [`skip`], so that the
 //! end of `make test` can count it.
 
+pub mod bench_store;
 pub mod binary;
 pub mod cluster;
 pub mod dns;
