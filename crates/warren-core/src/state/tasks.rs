@@ -7,7 +7,7 @@ use crate::id::{Generation, NodeId, ServiceId, Slot, TaskId};
 use crate::service::SlotFailures;
 use crate::task::{Desired, END_MESSAGE_BYTES_MAX, End, Phase, StopReason, Task};
 use crate::time::ClusterTime;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ impl State {
         let addresses = self.allocate(placements)?;
         let round = self.service(service).map_or(0, |s| s.round);
         let mut made = Vec::with_capacity(placements.len());
+        self.forget_ended(service, placements);
         for (placing, address) in placements.iter().zip(addresses) {
-            self.forget_ended(service, placing.slot);
             let id = TaskId(self.next_id());
             let task = Task {
                 id,
@@ -217,14 +217,21 @@ impl State {
         failures.last = at;
     }
 
-    /// Drops the older ended tasks of a slot, so that only the last one is kept beside the task to come.
-    fn forget_ended(&mut self, service: ServiceId, slot: Slot) {
-        let in_slot = self.tasks_of(service).filter(|task| task.slot == slot && !task.is_live());
-        let mut ended: Vec<_> = in_slot.map(|task| (task.changed, task.id)).collect();
-        ended.sort_unstable();
-        ended.pop();
-        for (_, id) in ended {
-            self.drop_task(id);
+    /// Drops the older ended tasks of the slots, so that only the last one is kept beside the task to come.
+    fn forget_ended(&mut self, service: ServiceId, placements: &[Placing]) {
+        let slots: BTreeSet<_> = placements.iter().map(|placing| placing.slot).collect();
+        let mut ended: BTreeMap<Slot, Vec<(ClusterTime, TaskId)>> = BTreeMap::new();
+        for task in self.tasks_of(service) {
+            if !task.is_live() && slots.contains(&task.slot) {
+                ended.entry(task.slot).or_default().push((task.changed, task.id));
+            }
+        }
+        for mut tasks in ended.into_values() {
+            tasks.sort_unstable();
+            tasks.pop();
+            for (_, id) in tasks {
+                self.drop_task(id);
+            }
         }
     }
 
