@@ -38,7 +38,7 @@ async fn tasks_come_up_stop_and_go_away() {
     session.until_ready(3).await;
     let stopped = session.until_status(1, "a task stops", |status| status.end.is_some()).await;
     assert_eq!((stopped.phase.as_str(), stopped.ready), ("stopped", false));
-    assert_eq!(stopped.end.unwrap().message, "stopped, ended by signal 15");
+    assert_eq!(stopped.end.unwrap().message, "stopped: ended by signal 15");
     assert_eq!(machine.sim.running(), BTreeSet::from([2, 3]));
 
     session.change(6, &next, &next[1..]).await;
@@ -62,7 +62,7 @@ async fn a_crash_loop_is_restarted_in_place_and_given_up() {
     session.until_ready(1).await;
     machine.sim.crash(1, 3, true);
     session.until_status(1, "it runs again", |status| status.ready && status.restarts == 1).await;
-    assert_eq!(session.statuses["t1"].detail, "running again after exit code 3");
+    assert_eq!(session.statuses["t1"].detail, "restarted: exit code 3");
 
     machine.sim.change(|world| world.crash_at_start = Some(3));
     machine.sim.crash(1, 3, true);
@@ -144,8 +144,8 @@ async fn a_container_removed_behind_our_back_comes_back() {
     session.until_ready(1).await;
     machine.sim.crash(1, 137, true);
     machine.sim.change(|world| world.containers.clear());
-    session.until_status(1, "it runs again", |status| status.ready && status.restarts > 0).await;
-    assert_eq!(machine.sim.running(), BTreeSet::from([1]));
+    let again = session.until_status(1, "it runs again", |s| s.ready && s.restarts > 0).await;
+    assert_eq!((again.restarts, machine.sim.running()), (1, BTreeSet::from([1])));
 }
 
 #[tokio::test]

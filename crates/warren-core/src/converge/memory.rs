@@ -76,8 +76,8 @@ pub struct Memory {
     restarts: VecDeque<Tick>,
     /// Nothing is done for the task before this.
     due: Option<Tick>,
-    /// Whether its container has been seen.
-    seen: bool,
+    /// Whether there is a container whose end has not been counted.
+    open: bool,
     /// The run under way.
     run: Option<u64>,
     /// The end that was counted last, so that none is counted twice.
@@ -102,7 +102,7 @@ impl Default for Memory {
             end: None,
             restarts: VecDeque::new(),
             due: None,
-            seen: false,
+            open: false,
             run: None,
             counted: None,
             health: None,
@@ -131,7 +131,7 @@ impl Memory {
     pub fn adopted(run: u64) -> Self {
         Self {
             phase: Phase::Running,
-            seen: true,
+            open: true,
             run: Some(run),
             readiness: Some(true),
             health: Some(true),
@@ -163,6 +163,7 @@ impl Memory {
 
     /// A step of the task begins.
     pub fn begin(&mut self, step: &Step) {
+        self.open |= matches!(step, Step::Start(_) | Step::StartCreated);
         if let Some(phase) = step.phase()
             && self.restarts.is_empty()
         {
@@ -237,7 +238,7 @@ impl Memory {
     ) {
         let ended = match container {
             Some(ContainerState::Created) => {
-                self.seen = true;
+                self.open = true;
                 None
             }
             Some(ContainerState::Running(run)) => {
@@ -245,11 +246,11 @@ impl Memory {
                 return;
             }
             Some(ContainerState::Exited(exit)) => {
-                self.seen = true;
+                self.open = false;
                 let new = self.counted.replace(exit.at) != Some(exit.at);
                 new.then(|| self.exit_cause(exit))
             }
-            None => std::mem::take(&mut self.seen).then(removed_cause),
+            None => std::mem::take(&mut self.open).then(removed_cause),
         };
         self.run = None;
         if self.phase.is_final() {
@@ -267,7 +268,7 @@ impl Memory {
     }
 
     fn running(&mut self, run: u64) {
-        self.seen = true;
+        self.open = true;
         if self.run == Some(run) {
             return;
         }
@@ -355,7 +356,7 @@ impl Memory {
             (Some(Some(137)), _) => {
                 format!("killed: it did not end within {:?} after {}", stop.timeout, stop.signal)
             }
-            (Some(Some(code)), _) => format!("stopped, {}", code_message(code)),
+            (Some(Some(code)), _) => format!("stopped: {}", code_message(code)),
             (Some(None), _) => "stopped".to_owned(),
             (None, Some(cause)) => cause.message,
             (None, None) => "stopped before it started".to_owned(),
@@ -383,7 +384,7 @@ impl Memory {
         };
         let up = self.run.is_some() && self.phase == Phase::Running;
         let detail = if up && self.detail.is_empty() && !self.restarts.is_empty() {
-            format!("running again after {}", self.last_end)
+            format!("restarted: {}", self.last_end)
         } else {
             self.detail.clone()
         };

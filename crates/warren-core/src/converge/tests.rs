@@ -349,7 +349,7 @@ fn a_crash_loop_waits_longer_each_time_and_then_fails() {
         let detail = format!("exit code 1: restart {restart} of 3 after {}s", 1 << (restart - 1));
         assert_eq!(status.detail, detail);
         node.settle();
-        assert_eq!(node.status(1).detail, "running again after exit code 1");
+        assert_eq!(node.status(1).detail, "restarted: exit code 1");
     }
     assert_eq!(waits, [1000, 2000, 4000]);
     node.crash(1, 1);
@@ -360,6 +360,21 @@ fn a_crash_loop_waits_longer_each_time_and_then_fails() {
     assert_eq!(end.code, Some(1));
     assert_eq!(end.message, "exit code 1; restarted 3 times within 3600s, given up");
     assert!(!node.is_running(1));
+}
+
+#[test]
+fn an_end_and_the_removal_after_it_are_one_restart() {
+    let mut node = Node::new([1]);
+    node.settle();
+    node.crash(1, 137);
+    node.converge();
+    node.containers.clear();
+    node.settle();
+    assert_eq!((node.status(1).restarts, node.is_running(1)), (1, true));
+    node.containers.clear();
+    node.settle();
+    let detail = "restarted: its container was removed by somebody else";
+    assert_eq!((node.status(1).restarts, node.status(1).detail.as_str()), (2, detail));
 }
 
 #[test]
@@ -502,7 +517,7 @@ fn stopped_tasks_keep_their_container_until_the_assignment_goes() {
     node.settle();
     node.edit(1, |assignment| assignment.want = Want::Stop);
     node.settle();
-    assert_eq!(node.status(1).end.unwrap().message, "stopped, ended by signal 15");
+    assert_eq!(node.status(1).end.unwrap().message, "stopped: ended by signal 15");
     node.edit(1, |assignment| assignment.want = Want::Keep);
     node.settle();
     assert_eq!(node.containers.len(), 1);
