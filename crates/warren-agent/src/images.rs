@@ -50,3 +50,58 @@ pub(crate) fn keep(
     let keep: BTreeSet<_> = recent.values().flatten().chain(assigned).cloned().collect();
     keep.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::book::tests::task;
+    use warren_core::assignment::{Assignment, Want};
+
+    fn runs(id: u64, service: &str, image: &str) -> Assignment {
+        let mut task = task(id, Want::Run);
+        task.name = ServiceName::parse(service).unwrap();
+        task.template.pinned = Some(PinnedImage(image.to_owned()));
+        task
+    }
+
+    fn all(tasks: &[Assignment]) -> Assignments {
+        tasks.iter().map(|task| (task.task, task.clone())).collect()
+    }
+
+    fn kept(recent: &Recent, tasks: &Assignments) -> Vec<String> {
+        keep(recent, tasks, &BTreeMap::new()).into_iter().map(|image| image.0).collect()
+    }
+
+    #[test]
+    fn the_last_images_of_a_service_are_kept_and_those_of_its_tasks_always() {
+        let (mut recent, none) = (Recent::new(), BTreeMap::new());
+        let old = runs(1, "web", "v1");
+        for image in ["v1", "v2", "v2", "v3", "v4"] {
+            remember(&mut recent, &all(&[runs(2, "web", image)]), &none);
+        }
+        assert_eq!(kept(&recent, &all(&[])), ["v2", "v3", "v4"]);
+        assert_eq!(kept(&recent, &all(&[old])), ["v1", "v2", "v3", "v4"]);
+    }
+
+    #[test]
+    fn an_image_that_the_node_found_out_is_kept_too() {
+        let mut recent = Recent::new();
+        let mut task = runs(1, "web", "");
+        task.template.pinned = None;
+        let resolved = BTreeMap::from([(task.task, PinnedImage("sha256:1".to_owned()))]);
+        remember(&mut recent, &all(&[task]), &resolved);
+        assert_eq!(kept(&recent, &all(&[])), ["sha256:1"]);
+    }
+
+    #[test]
+    fn services_that_left_are_forgotten_before_those_that_are_here() {
+        let (mut recent, none) = (Recent::new(), BTreeMap::new());
+        for n in 0..200 {
+            let here = runs(1, "a-here", "here");
+            let passing = runs(2, &format!("s{n}"), "passing");
+            remember(&mut recent, &all(&[here, passing]), &none);
+        }
+        assert_eq!(recent.len(), SERVICES_KEPT);
+        assert!(recent.contains_key(&ServiceName::parse("a-here").unwrap()));
+    }
+}

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use warren_core::converge::Check;
 use warren_core::health::{Edge, HealthFold, Verdict};
 use warren_core::id::TaskId;
-use warren_core::spec::HealthCheck;
+use warren_core::spec::{HealthCheck, Probe};
 use warren_core::time::Tick;
 use warren_drivers::probe::{ProbeOutcome, Target, probe};
 use warren_drivers::runtime::{ContainerRef, ContainerRuntime};
@@ -63,6 +63,17 @@ impl Prober {
     pub(crate) fn new(looked: mpsc::Sender<Looked>) -> Self {
         let permits = Arc::new(Semaphore::new(LOOKS_MAX));
         Self { loops: JoinSet::new(), active: BTreeMap::new(), permits, looked }
+    }
+
+    /// Looks no more by commands in containers, until they are given anew.
+    pub(crate) fn pause_commands(&mut self) {
+        self.active.retain(|_, (subject, handle)| {
+            let command = matches!(subject.check.probe, Probe::Exec { .. });
+            if command {
+                handle.abort();
+            }
+            !command
+        });
     }
 
     /// Looks at `subjects` from now on, and at nothing else.

@@ -2,7 +2,7 @@
 
 mod reach;
 
-use self::reach::{Link, OPEN_AGAIN, hear, limited};
+use self::reach::{HEAR_AGAIN, Link, OPEN_AGAIN, hear, limited};
 use super::desk::Desk;
 use super::{Event, Residue};
 use crate::cache::{Cached, Membership};
@@ -273,7 +273,12 @@ impl Floor {
                 self.list_soon(now);
                 self.work.spawn(hear(stream));
             }
-            Work::Events(Err(_)) | Work::Hint(None) => self.hearing = false,
+            Work::Events(Err(_)) => self.hearing = false,
+            Work::Hint(None) => {
+                // The runtime may have gone with its stream of events.
+                self.hearing = false;
+                self.list_at = self.list_at.min(now.after(HEAR_AGAIN));
+            }
             Work::Cleaned(cleaned) => {
                 self.cleaning = false;
                 match cleaned {
@@ -483,3 +488,6 @@ fn checks(
     });
     subjects.collect::<Vec<_>>().into_iter()
 }
+
+#[cfg(test)]
+mod tests;

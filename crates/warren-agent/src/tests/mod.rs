@@ -8,11 +8,10 @@ mod sim;
 
 use crate::{Agent, Options, Published, Residue};
 use manager::Manager;
-use sim::Sim;
+pub(crate) use sim::Sim;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,7 +20,6 @@ use warren_core::assignment::{Assignment, Want};
 use warren_core::node::NodeFacts;
 use warren_core::spec::{HealthCheck, HostName, Probe};
 use warren_core::units::{Bytes, MilliCpu};
-use warren_drivers::runtime::ContainerRuntime;
 use warren_wire::channel::Target;
 
 /// Waits, but not for ever: what takes longer than this does not happen.
@@ -65,14 +63,8 @@ impl Machine {
     }
 
     pub(crate) fn agent_with(&self, acked: Option<watch::Receiver<u64>>) -> Running {
-        let sim = self.sim.clone();
-        let open = Box::new(move |_scope| {
-            let runtime: Arc<dyn ContainerRuntime> = Arc::new(sim.clone());
-            let opened: futures::future::BoxFuture<'static, _> = Box::pin(async { Ok(runtime) });
-            opened
-        });
         let (mut agent, published) =
-            Agent::new(options(&self.data(), self.socket()), open).unwrap();
+            Agent::new(options(&self.data(), self.socket()), self.sim.opener()).unwrap();
         if let Some(acked) = acked {
             agent = agent.acknowledged_by(acked);
         }
@@ -96,7 +88,7 @@ impl Running {
     }
 }
 
-fn options(dir: &Path, socket: PathBuf) -> Options {
+pub(crate) fn options(dir: &Path, socket: PathBuf) -> Options {
     Options {
         data_dir: dir.to_owned(),
         managers: vec![Target::Unix(socket)],

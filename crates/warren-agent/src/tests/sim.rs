@@ -69,6 +69,14 @@ impl Sim {
         self.world.lock().unwrap()
     }
 
+    pub(crate) fn opener(&self) -> crate::OpenRuntime {
+        let sim = self.clone();
+        Box::new(move |_scope| {
+            let runtime: Arc<dyn ContainerRuntime> = Arc::new(sim.clone());
+            Box::pin(async { Ok(runtime) })
+        })
+    }
+
     /// Changes the world and lets everybody who waits look again.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         let changed = change(&mut self.world());

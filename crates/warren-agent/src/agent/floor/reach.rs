@@ -12,6 +12,8 @@ use warren_drivers::runtime::{
     BoxStream, ContainerRuntime, NetworkSpec, RuntimeError, RuntimeEvent, Scope,
 };
 
+/// The wait before a stream of events that has ended is begun again.
+pub(super) const HEAR_AGAIN: Duration = Duration::from_millis(500);
 /// How long a listing may take.
 const LIST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long opening the runtime and making the network may take.
@@ -35,6 +37,8 @@ impl Floor {
         }
         self.silent = Some(why);
         self.listing = None;
+        // Commands cannot be run now, which says nothing about the tasks.
+        self.prober.pause_commands();
     }
 
     pub(super) fn reach_runtime(&mut self, desk: &Desk, now: Tick) {
