@@ -341,11 +341,21 @@ fn path_text(path: &Path) -> anyhow::Result<String> {
     Ok(path.to_str().context("the path is not UTF-8")?.to_owned())
 }
 
-/// A pool that no other test takes: tests run in processes of their own, and a process starts few nodes.
+/// A pool that no other test takes, one of the 16,384 of two /24 in 10.128.0.0/9: the process and its nodes choose
+/// where to begin, and what this machine has a route to is passed over.
 fn own_pool() -> String {
     static NODES: AtomicU32 = AtomicU32::new(0);
-    let number = std::process::id().wrapping_mul(8) + NODES.fetch_add(1, Ordering::Relaxed);
-    // 16,384 pools of two /24 in 10.128.0.0/9.
-    let [_, _, high, low] = (number % (1 << 14) * 2).to_be_bytes();
-    format!("10.{}.{low}.0/23", 128 + u32::from(high))
+    let first = std::process::id().wrapping_mul(8) + NODES.fetch_add(1, Ordering::Relaxed);
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let pools = (0..1 << 14).map(|step| {
+        let [_, _, high, low] = (first.wrapping_add(step * 1031) % (1 << 14) * 2).to_be_bytes();
+        [10, 128 + high, low]
+    });
+    // The kernel writes an address with its last byte first: 10.130.4.0 is 0004820A.
+    let taken = |[a, b, c]: &[u8; 3]| {
+        [*c, c + 1].iter().any(|c| routes.contains(&format!("\t00{c:02X}{b:02X}{a:02X}\t")))
+    };
+    let mut free = pools.filter(|pool| !taken(pool));
+    let [a, b, c] = free.next().unwrap_or([10, 128, 0]);
+    format!("{a}.{b}.{c}.0/23")
 }

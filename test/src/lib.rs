@@ -7,6 +7,7 @@ pub mod bench_store;
 pub mod binary;
 pub mod cluster;
 pub mod dns;
+pub mod gate;
 pub mod http;
 pub mod image;
 pub mod reference;

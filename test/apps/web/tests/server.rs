@@ -86,6 +86,7 @@ fn client(arguments: &[&str]) -> Output {
     Command::new(WEB).args(arguments).output().expect("the client runs")
 }
 
+// req: D16, E25, E26, E28
 #[test]
 fn it_says_who_it_is() {
     let web = start(&[("WARREN_TASK", "web.1")]);
@@ -105,6 +106,7 @@ fn health(word: &str) -> String {
     format!("{{\"status\":\"{word}\",\"version\":\"v7\"}}\n")
 }
 
+// req: E27, D35
 #[test]
 fn its_metrics_count_what_users_see() {
     let web = start(&[("FAULT_ERROR_RATE", "0.5")]);

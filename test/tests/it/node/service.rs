@@ -18,6 +18,7 @@ on_each_runtime!(
     its_logs_and_commands_can_be_had,
 );
 
+// req: B5
 async fn it_runs_resolves_and_answers(runtime: Runtime) -> anyhow::Result<()> {
     let node = Node::start(runtime).await?;
     create_web(&node, runtime, "web", &["--replicas", "3"]).await?;
@@ -85,6 +86,7 @@ async fn it_scales_and_goes(runtime: Runtime) -> anyhow::Result<()> {
     Ok(())
 }
 
+// req: B14
 async fn an_unready_task_gets_no_traffic(runtime: Runtime) -> anyhow::Result<()> {
     let node = Node::start(runtime).await?;
     let ready = ["--ready-http", "8080/ready", "--ready-interval", "200ms", "--ready-retries", "1"];

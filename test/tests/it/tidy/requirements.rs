@@ -29,11 +29,13 @@ fn every_tag_names_a_demand() {
     );
 }
 
+// req: B49
 #[test]
 fn pages_of_the_libraries_are_current() {
     refuse_stale(reference::pages().expect("the pages can be made"));
 }
 
+// req: B48
 #[test]
 fn pages_of_the_binary_are_current() {
     refuse_stale(reference::binary::pages().expect("the binary prints them"));

@@ -32,7 +32,8 @@ pub(super) enum Link {
 impl Floor {
     pub(super) fn runtime_is_silent(&mut self, error: &RuntimeError) {
         let why = format!("the container runtime does not answer: {error}");
-        if self.silent.as_ref() != Some(&why) {
+        // The words of an error change from try to try; that it is away is news once.
+        if self.silent.is_none() {
             tracing::warn!(%error, "container runtime does not answer");
         }
         self.silent = Some(why);
