@@ -127,24 +127,24 @@ impl Client {
     }
 }
 
-/// The failure of a call that named something: where there is no such thing, `listing` shows what there is.
-pub fn not_found_hint(status: tonic::Status, listing: &str) -> Failure {
+/// The failure of a call that named something: where there is no such thing, it has the hint.
+fn not_found_hint(status: tonic::Status, hint: &str) -> Failure {
     let failure = Failure::from(status);
     let says_more = !failure.hint.is_empty() || failure.message.contains("did you mean");
     if failure.exit != Exit::NotFound as u8 || says_more {
         return failure;
     }
-    failure.hint(format!("`{listing}` shows what there is"))
+    failure.hint(hint)
 }
 
 /// The failure of a call that named a service or a task of it.
 pub fn of_service(status: tonic::Status) -> Failure {
-    not_found_hint(status, "warren service ls")
+    not_found_hint(status, "`warren service ls` and `warren service ps` show what there is")
 }
 
 /// The failure of a call that named a node.
 pub fn of_node(status: tonic::Status) -> Failure {
-    not_found_hint(status, "warren node ls")
+    not_found_hint(status, "`warren node ls` shows what there is")
 }
 
 /// A request with the time that a short call has.

@@ -66,7 +66,10 @@ pub async fn wait(client: &Client, name: &str, goal: Goal, wait: &WaitArgs) -> O
         };
         match watched {
             // The stream ended without a word: the manager restarts or another one leads.
-            Ok(None) => tokio::time::sleep(RECONNECT).await,
+            Ok(None) => {
+                shown.show(vec![format!("{name}: the cluster does not answer; trying again")]);
+                tokio::time::sleep(RECONNECT).await;
+            }
             Ok(Some(text)) => {
                 shown.end();
                 output::say(text);
@@ -124,7 +127,7 @@ async fn watch(
                     "Warren keeps trying; `warren service logs {name}` shows what the tasks say"
                 )));
             }
-            Standing::OnTheWay => shown.show(name, &seen),
+            Standing::OnTheWay => shown.show(lines(name, &seen)),
         }
         *last = seen;
     }
@@ -213,8 +216,7 @@ impl Shown {
         Self { bar, last: BTreeSet::new() }
     }
 
-    fn show(&mut self, name: &str, seen: &v1::WatchServiceResponse) {
-        let lines = lines(name, seen);
+    fn show(&mut self, lines: Vec<String>) {
         match &self.bar {
             Some(bar) => bar.set_message(lines.join("\n  ")),
             None => {

@@ -25,8 +25,7 @@ const DEPTH_MAX: usize = 16;
 pub fn parse(source: &str, bytes: &[u8]) -> Outcome<Vec<v1::ServiceSpec>> {
     let refuse = |why: String| Failure::usage(format!("{source}: {why}"));
     if bytes.len() > MANIFEST_BYTES_MAX {
-        let size = bytes.len();
-        return Err(refuse(format!("{size} bytes are more than {MANIFEST_BYTES_MAX}"))
+        return Err(refuse(format!("larger than {MANIFEST_BYTES_MAX} bytes"))
             .hint("split it into several files"));
     }
     let text = std::str::from_utf8(bytes).map_err(|e| {

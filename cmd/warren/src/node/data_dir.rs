@@ -8,6 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const LOCK: &str = "lock";
 const RUN: &str = "run.json";
@@ -15,6 +16,10 @@ const NODE: &str = "node.json";
 
 /// A process id has at most 7 digits on Linux.
 const PID_BYTES_MAX: u64 = 16;
+
+/// How often the lock is tried, and the pause between: a look takes microseconds.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a node says of its run, for whoever looks into its data directory.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -62,7 +67,7 @@ impl DataDir {
     ///
     /// # Errors
     /// It cannot be made or written, or another process has it, which is named.
-    pub fn claim(path: &Path) -> Outcome<Self> {
+    pub async fn claim(path: &Path) -> Outcome<Self> {
         let shown = path.display();
         let unusable = |what: &str, error: std::io::Error| {
             Failure::new(Exit::Failed, format!("{what} the data directory {shown}: {error}"))
@@ -83,7 +88,7 @@ impl DataDir {
             .mode(0o600)
             .open(&file)
             .map_err(|error| unusable("cannot write to", error))?;
-        match lock.try_lock() {
+        match try_lock(&lock).await {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let pid = read_pid(&mut lock)
@@ -161,6 +166,17 @@ impl DataDir {
     }
 }
 
+/// Takes the lock. [`holder`] has it for a moment while it looks, so that one refusal means nothing.
+async fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        if let Ok(()) = lock.try_lock() {
+            return Ok(());
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    lock.try_lock()
+}
+
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
     let refuse = |why: String| {
         Failure::new(Exit::Failed, format!("cannot read {}: {why}", path.display()))
@@ -211,25 +227,25 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn one_process_has_a_directory_and_the_second_is_told_which() {
+    #[tokio::test]
+    async fn one_process_has_a_directory_and_the_second_is_told_which() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a/data");
         assert_eq!(holder(&path).unwrap(), None);
-        let claimed = DataDir::claim(&path).unwrap();
+        let claimed = DataDir::claim(&path).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        let refused = DataDir::claim(&path).unwrap_err().to_string();
+        let refused = DataDir::claim(&path).await.unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         assert_eq!(holder(&path).unwrap(), Some((std::process::id(), None)));
         drop(claimed);
         assert_eq!(holder(&path).unwrap(), None);
-        assert!(DataDir::claim(&path).is_ok());
+        assert!(DataDir::claim(&path).await.is_ok());
     }
 
-    #[test]
-    fn what_is_kept_comes_back_and_rubbish_is_refused() {
+    #[tokio::test]
+    async fn what_is_kept_comes_back_and_rubbish_is_refused() {
         let base = tempfile::tempdir().unwrap();
-        let dir = DataDir::claim(base.path()).unwrap();
+        let dir = DataDir::claim(base.path()).await.unwrap();
         assert_eq!(dir.kept().unwrap(), None);
         let kept = Kept { runtime: "process".into(), subnet: "127.64.4.0/22".parse().ok() };
         dir.keep(&kept).unwrap();
@@ -238,10 +254,10 @@ mod tests {
         assert!(dir.kept().unwrap_err().to_string().contains("node.json"));
     }
 
-    #[test]
-    fn a_path_that_cannot_be_a_directory_is_refused_with_the_way_out() {
+    #[tokio::test]
+    async fn a_path_that_cannot_be_a_directory_is_refused_with_the_way_out() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let refused = DataDir::claim(&file.path().join("data")).unwrap_err().to_string();
+        let refused = DataDir::claim(&file.path().join("data")).await.unwrap_err().to_string();
         assert!(refused.contains("--data-dir"), "{refused}");
     }
 }

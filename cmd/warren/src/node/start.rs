@@ -77,7 +77,7 @@ impl Signals {
 /// It could not start, or a part of it broke.
 pub async fn run(config: NodeConfig) -> Outcome {
     let mut signals = Signals::listen()?;
-    let dir = DataDir::claim(&config.data_dir)?;
+    let dir = DataDir::claim(&config.data_dir).await?;
     let mut tasks = Tasks::default();
     let parts = tokio::select! {
         parts = Parts::prepare(&config, &dir) => parts?,
