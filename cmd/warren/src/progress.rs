@@ -155,13 +155,23 @@ fn standing(seen: &v1::WatchServiceResponse, goal: Goal) -> Standing {
     let serving = seen.tasks.iter().filter(|task| serves(task, service.revision)).count();
     let desired = usize::try_from(service.desired).unwrap_or(usize::MAX);
     match service.status.as_str() {
-        "running" if serving == desired && live == desired => Standing::Reached,
+        "running" if serving == desired && live == desired && is_proven(service) => {
+            Standing::Reached
+        }
         "crash-looping" => {
             Standing::Stuck(format!("its tasks fail again and again: {}", why(seen)))
         }
         "deleting" => Standing::Stuck("it is being removed".into()),
         _ => Standing::OnTheWay,
     }
+}
+
+/// Whether being ready says something: a check has passed, or the tasks have run for `min_ready`. Without a check a task
+/// is ready as soon as it runs, also one that ends a moment later.
+fn is_proven(service: &v1::Service) -> bool {
+    let template = service.spec.as_ref().and_then(|spec| spec.template.as_ref());
+    let has_check = template.is_some_and(|t| t.health.is_some() || t.readiness.is_some());
+    has_check || service.stable_revision == service.revision
 }
 
 fn has_ended(task: &v1::Task) -> bool {
@@ -295,6 +305,7 @@ mod tests {
         let service = v1::Service {
             generation: 2,
             revision: 2,
+            stable_revision: 2,
             desired: 2,
             status: status.into(),
             ..v1::Service::default()
@@ -316,6 +327,19 @@ mod tests {
         let mut old_has_ended = both;
         old_has_ended.push(task(1, 1, "stopped", false));
         assert_eq!(standing(&seen("running", old_has_ended), GOAL), Standing::Reached);
+    }
+
+    #[test]
+    fn without_a_check_a_ready_task_has_to_stay_ready() {
+        let both = vec![task(1, 2, "running", true), task(2, 2, "running", true)];
+        let mut young = seen("running", both);
+        young.service.as_mut().unwrap().stable_revision = 0;
+        assert_eq!(standing(&young, GOAL), Standing::OnTheWay);
+        let health = Some(v1::HealthCheck::default());
+        let template = Some(v1::TaskTemplate { health, ..v1::TaskTemplate::default() });
+        let spec = v1::ServiceSpec { template, ..v1::ServiceSpec::default() };
+        young.service.as_mut().unwrap().spec = Some(spec);
+        assert_eq!(standing(&young, GOAL), Standing::Reached);
     }
 
     #[test]
