@@ -19,6 +19,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long the kernel may take to clear away a node that was killed.
+const LINGER: Duration = Duration::from_millis(200);
+
 /// Its log in the data directory.
 const LOG: &str = "warren.log";
 
@@ -67,12 +70,14 @@ impl Up {
 }
 
 async fn detach(data_dir: &Path) -> Outcome {
+    // A node that was just killed takes a moment to be gone.
+    if node::holder(data_dir)?.is_some() {
+        sleep(LINGER).await;
+    }
     if let Some((pid, _)) = node::holder(data_dir)? {
-        let shown = data_dir.display();
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("process {pid} runs Warren on {shown} already"),
-        ));
+        let why = format!("process {pid} runs Warren on {} already", data_dir.display());
+        return Err(Failure::new(Exit::Failed, why)
+            .hint("stop it with `warren down`, or choose another directory with --data-dir"));
     }
     let failed = |what: &str, error: std::io::Error| {
         Failure::new(Exit::Failed, format!("cannot {what} {}: {error}", data_dir.display()))
