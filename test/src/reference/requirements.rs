@@ -115,7 +115,8 @@ fn proofs_in(file: &File) -> Vec<Proof> {
                 name: name_at(file, &lines, index),
                 proves: file.path.ends_with(".md")
                     || file.is_test()
-                    || index > file.lines_before_tests(),
+                    || index > file.lines_before_tests()
+                    || lines[index..].iter().take(4).any(|line| line.trim() == "#[test]"),
             });
         }
     }

@@ -90,7 +90,8 @@ pub(super) struct Session {
 /// What goes to an agent: control messages first, then where traffic goes, requests when there is nothing else. It
 /// ends with the session.
 ///
-/// Traffic is no queue: whenever the agent has room, it gets what differs from what it was told last. A slow agent skips
+/// Traffic is no queue: whenever the agent has room, it gets what differs from what it was told last. A slow agent
+/// skips
 /// what came in between.
 pub(crate) struct Outbound {
     control: mpsc::Receiver<ManagerMessage>,
