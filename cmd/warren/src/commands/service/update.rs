@@ -13,8 +13,8 @@ use warren_wire::v1;
 /// Only what is given changes. Values that repeat (--env, --port, --mount, --label, --constraint) are added to what is
 /// there, or replace what has the same name.
 ///
-/// To go back, update to the earlier image, which `warren service versions` shows. A `warren service rollback` that does
-/// it in one word comes with rollouts.
+/// To go back, update to the earlier image, which `warren service versions` shows. A `warren service rollback` that
+/// does it in one word comes with rollouts.
 #[derive(Args, Debug)]
 pub struct Update {
     /// Name or id of the service
