@@ -38,11 +38,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 use warren_core::State;
 use warren_core::command::{Applied, Command};
+use warren_core::id::NodeId;
+use warren_core::node::Node;
 use warren_core::observed::Observed;
 use warren_core::report::Report;
 use warren_core::time::ClusterTime;
 use warren_raft::{Leadership, Raft};
 use warren_wire::status::{ApiError, Code};
+use warren_wire::v1;
 use warren_wire::view::Sources;
 
 /// How long a call may take that looks or writes: a proposal gives up after 10 s, and so does a barrier.
@@ -94,6 +97,16 @@ impl Look {
             None => (&self.nothing.0, &self.nothing.1),
         };
         Sources { state: &self.state, observed, report, now: self.now }
+    }
+
+    /// One node; `leader` is who leads.
+    fn node(&self, node: &Node, leader: Option<NodeId>) -> v1::Node {
+        let mut shown = self.sources().node(node, leader);
+        let silent = self.published.as_ref().is_some_and(|now| now.suspects.contains(&node.id));
+        if node.up && silent {
+            "suspect".clone_into(&mut shown.status);
+        }
+        shown
     }
 }
 

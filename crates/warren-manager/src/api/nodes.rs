@@ -22,9 +22,8 @@ impl Nodes for Api {
     ) -> Answer<v1::ListNodesResponse> {
         let work = Box::pin(async move {
             let look = self.look().await?;
-            let sources = look.sources();
             let leader = self.leader();
-            let nodes = look.state.nodes().map(|node| sources.node(node, leader)).collect();
+            let nodes = look.state.nodes().map(|node| look.node(node, leader)).collect();
             Ok(v1::ListNodesResponse { nodes })
         });
         self.call("ListNodes", CALL_TIMEOUT, work).await
@@ -35,7 +34,7 @@ impl Nodes for Api {
         let work = Box::pin(async move {
             let look = self.look().await?;
             let node = lookup::node(&look.state, &name)?;
-            let node = look.sources().node(&node, self.leader());
+            let node = look.node(&node, self.leader());
             Ok(v1::GetNodeResponse { node: Some(node) })
         });
         self.call("GetNode", CALL_TIMEOUT, work).await
@@ -79,7 +78,7 @@ impl Api {
     fn shown_node(&self, id: NodeId) -> Result<v1::Node, ApiError> {
         let look = self.glance();
         let node = look.state.node(id).ok_or(Rejection::NoNode(id))?;
-        Ok(look.sources().node(node, self.leader()))
+        Ok(look.node(node, self.leader()))
     }
 }
 

@@ -91,8 +91,7 @@ pub(super) struct Session {
 /// ends with the session.
 ///
 /// Traffic is no queue: whenever the agent has room, it gets what differs from what it was told last. A slow agent
-/// skips
-/// what came in between.
+/// skips what came in between.
 pub(crate) struct Outbound {
     control: mpsc::Receiver<ManagerMessage>,
     views: WatchStream<Option<Arc<TrafficView>>>,

@@ -146,6 +146,10 @@ impl Cluster {
 
     /// Lets the API see what a leader's round would have made of `observed`.
     fn publish(&self, observed: Observed, report: Report) {
+        self.publish_with(observed, report, Vec::new());
+    }
+
+    fn publish_with(&self, observed: Observed, report: Report, suspects: Vec<NodeId>) {
         let state = Arc::clone(&self.raft.state().borrow());
         let at = self.raft.now();
         self.published.send_replace(Some(Arc::new(Published {
@@ -153,7 +157,7 @@ impl Cluster {
             state,
             observed,
             report,
-            suspects: Vec::new(),
+            suspects,
             held: None,
             at,
         })));

@@ -124,6 +124,23 @@ async fn a_command_in_what_does_not_run_is_refused() {
 }
 
 #[tokio::test]
+async fn a_silent_node_is_shown_as_suspect_before_it_is_down() {
+    let cluster = Cluster::start().await;
+    let node = cluster.node("one").await;
+    let get = || v1::GetNodeRequest { node_id: "one".into() };
+    let mut nodes = cluster.nodes();
+    for (suspects, status) in [(vec![], "up"), (vec![node], "suspect")] {
+        cluster.publish_with(Observed::default(), Report::default(), suspects);
+        let shown = nodes.get_node(get()).await.unwrap().into_inner().node.unwrap();
+        assert_eq!(shown.status, status);
+    }
+    cluster.propose(Command::SetNodeUp { node, up: false }).await;
+    let shown = nodes.get_node(get()).await.unwrap().into_inner().node.unwrap();
+    assert_eq!(shown.status, "down");
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn nodes_are_drained_labelled_and_named() {
     let cluster = Cluster::start().await;
     cluster.node("one").await;
