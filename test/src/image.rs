@@ -1,6 +1,6 @@
 //! Images of the demo workload, made without a registry: one static file, handed to the engine as an archive.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -52,20 +52,51 @@ async fn load(docker: &Docker, archive: Vec<u8>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes what this target folder made from earlier content; other trees on this machine keep theirs.
+/// Removes every image that this target folder has made; the next test that needs one makes it again in a second.
+/// Other trees on this machine keep theirs.
+///
+/// # Errors
+/// Where the engine stops answering.
+pub async fn forget() -> anyhow::Result<()> {
+    let Some(docker) = docker().await else { return Ok(()) };
+    let note = note_beside(binary::web()?);
+    if let Ok(hash) = std::fs::read_to_string(&note) {
+        remove_made_of(&docker, &hash).await?;
+        std::fs::remove_file(note)?;
+    }
+    Ok(())
+}
+
 async fn forget_earlier(docker: &Docker, path: &Path, hash: &str) -> anyhow::Result<()> {
-    let note = path.with_file_name("images-of");
+    let note = note_beside(path);
     let earlier = std::fs::read_to_string(&note).unwrap_or_default();
     if earlier != hash && !earlier.is_empty() {
-        for image in docker.list_images(None::<ListImagesOptions>).await? {
-            let ours = |tag: &&String| tag.starts_with(&format!("{REPOSITORY}:{earlier}-"));
-            for tag in image.repo_tags.iter().filter(ours) {
-                // One that is still in use stays until the next time.
-                let _ = docker.remove_image(tag, None::<RemoveImageOptions>, None).await;
-            }
-        }
+        remove_made_of(docker, &earlier).await?;
     }
     std::fs::write(note, hash)?;
+    Ok(())
+}
+
+/// Where the hash of the content is kept of which there are images.
+fn note_beside(program: &Path) -> PathBuf {
+    program.with_file_name("images-of")
+}
+
+async fn remove_made_of(docker: &Docker, hash: &str) -> anyhow::Result<()> {
+    untag(docker, &format!("{REPOSITORY}:{hash}-")).await
+}
+
+/// Removes every tag that begins so, and with its last tag the image.
+///
+/// # Errors
+/// Where the engine gives no list.
+pub async fn untag(docker: &Docker, prefix: &str) -> anyhow::Result<()> {
+    for image in docker.list_images(None::<ListImagesOptions>).await? {
+        for tag in image.repo_tags.iter().filter(|tag| tag.starts_with(prefix)) {
+            // One that is still in use stays until the next time.
+            let _ = docker.remove_image(tag, None::<RemoveImageOptions>, None).await;
+        }
+    }
     Ok(())
 }
 

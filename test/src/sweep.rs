@@ -46,21 +46,22 @@ fn running_below(folder: &Path) -> Vec<Pid> {
         .collect()
 }
 
-/// Removes the containers and networks labelled with a cluster's id. It is called while a value is dropped, maybe
+/// Removes the containers and networks labelled with a cluster's id, and its names for images. It is called while a value is dropped, maybe
 /// inside a runtime, so it works on a thread and a runtime of its own.
 pub fn containers_of(cluster: &str) {
-    let label = format!("warren.cluster={cluster}");
+    let cluster = cluster.to_owned();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = runtime {
-            let _ = runtime.block_on(remove_labelled(&label));
+            let _ = runtime.block_on(remove_all_of(&cluster));
         }
     });
     let _ = thread.join();
 }
 
-async fn remove_labelled(label: &str) -> anyhow::Result<()> {
+async fn remove_all_of(cluster: &str) -> anyhow::Result<()> {
     let Some(docker) = image::docker().await else { return Ok(()) };
+    let label = &*format!("warren.cluster={cluster}");
     let filters = HashMap::from([("label", vec![label])]);
     let all = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     for container in docker.list_containers(Some(all)).await? {
@@ -72,5 +73,7 @@ async fn remove_labelled(label: &str) -> anyhow::Result<()> {
     for network in docker.list_networks(Some(all)).await? {
         let _ = docker.remove_network(&network.id.unwrap_or_default()).await;
     }
-    Ok(())
+    // The name by which a node keeps an image that no tag holds any more.
+    let pins = format!("warren-pin/{}-", &cluster[..8.min(cluster.len())]);
+    image::untag(&docker, &pins).await
 }

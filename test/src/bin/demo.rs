@@ -22,9 +22,10 @@ async fn main() -> anyhow::Result<()> {
         done = show() => done?,
         _ = tokio::signal::ctrl_c() => {
             say("\nInterrupted: the node, its tasks and its folder are being removed.");
-            return Ok(());
+            return image::forget().await;
         }
     }
+    image::forget().await?;
     say(&format!(
         "\nThat took {:.0} s. Everything it made is gone.",
         start.elapsed().as_secs_f64()
