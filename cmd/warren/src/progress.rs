@@ -167,8 +167,7 @@ fn standing(seen: &v1::WatchServiceResponse, goal: Goal) -> Standing {
 }
 
 /// Whether being ready says something: a check has passed, or the tasks have run for `min_ready`. Without a check a
-/// task
-/// is ready as soon as it runs, also one that ends a moment later.
+/// task is ready as soon as it runs, also one that ends a moment later.
 fn is_proven(service: &v1::Service) -> bool {
     let template = service.spec.as_ref().and_then(|spec| spec.template.as_ref());
     let has_check = template.is_some_and(|t| t.health.is_some() || t.readiness.is_some());

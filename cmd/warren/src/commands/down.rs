@@ -21,12 +21,15 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 /// Stop this node's tasks and the node
 ///
 /// The node's containers are stopped and removed, then the node ends. What the cluster wants stays in the data
-/// directory: `warren up` starts it all again. Volumes and images stay.
+/// directory: `warren up` starts it all again. Volumes stay, and images unless `--images` is given.
 #[derive(Args, Debug)]
 pub struct Down {
     /// Stop the node only; its tasks run on
     #[arg(long)]
     keep_tasks: bool,
+    /// Also remove the images that Warren brought here; a task whose image is no longer to be had cannot start again
+    #[arg(long, conflicts_with = "keep_tasks")]
+    images: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -47,7 +50,11 @@ impl Down {
         if !self.keep_tasks {
             confirm(self.yes, &format!("Stop all tasks of the node on {shown}?"))?;
         }
-        let signal = if self.keep_tasks { Signal::SIGTERM } else { Signal::SIGUSR1 };
+        let signal = match (self.keep_tasks, self.images) {
+            (true, _) => Signal::SIGTERM,
+            (false, false) => Signal::SIGUSR1,
+            (false, true) => Signal::SIGUSR2,
+        };
         let target = i32::try_from(pid).map_err(|e| anyhow::anyhow!("process {pid}: {e}"))?;
         kill(Pid::from_raw(target), signal).map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot stop process {pid}: {error}"))

@@ -39,8 +39,8 @@ const DOWN_TIMEOUT: Duration = Duration::from_secs(60);
 enum Stop {
     /// It was asked to. Its tasks run on.
     Asked,
-    /// It was asked to take its tasks with it.
-    Down,
+    /// It was asked to take its tasks with it, and maybe the images that it brought.
+    Down { images: bool },
 }
 
 /// What asks a node to end.
@@ -49,6 +49,7 @@ struct Signals {
     interrupt: Signal,
     hangup: Signal,
     down: Signal,
+    down_with_images: Signal,
 }
 
 impl Signals {
@@ -58,6 +59,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             down: signal(SignalKind::user_defined1())?,
+            down_with_images: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -66,7 +68,8 @@ impl Signals {
             _ = self.terminate.recv() => Stop::Asked,
             _ = self.interrupt.recv() => Stop::Asked,
             _ = self.hangup.recv() => Stop::Asked,
-            _ = self.down.recv() => Stop::Down,
+            _ = self.down.recv() => Stop::Down { images: false },
+            _ = self.down_with_images.recv() => Stop::Down { images: true },
         }
     }
 }
@@ -118,8 +121,8 @@ async fn end(
     for name in [crate::client::SOCKET_NAME, AGENT_SOCKET] {
         let _ = std::fs::remove_file(dir.path().join(name));
     }
-    if let (Stop::Down, Ok(residue)) = (&stop, residue.await) {
-        let stopped = residue.stop_all(DOWN_TIMEOUT).await.map_err(|error| {
+    if let (Stop::Down { images }, Ok(residue)) = (stop, residue.await) {
+        let stopped = residue.stop_all(DOWN_TIMEOUT, images).await.map_err(|error| {
             Failure::new(Exit::Failed, format!("not all tasks were removed: {error}"))
         })?;
         tracing::info!(tasks = stopped, "removed the tasks");

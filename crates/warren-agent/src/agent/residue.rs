@@ -27,11 +27,12 @@ pub struct Residue {
 
 impl Residue {
     /// Stops every task of this node as its service says, kills what still runs near `deadline`, and removes all
-    /// containers and their network. Tells how many there were. Volumes and images stay.
+    /// containers and their network, with `images` also the images that Warren brought. Tells how many containers there
+    /// were. Volumes stay.
     ///
     /// # Errors
     /// The runtime does not answer, or would not remove a container; others may be gone.
-    pub async fn stop_all(self, deadline: Duration) -> Result<usize, RuntimeError> {
+    pub async fn stop_all(self, deadline: Duration, images: bool) -> Result<usize, RuntimeError> {
         let Some(membership) = &self.membership else { return Ok(0) };
         let until = Instant::now() + deadline;
         let runtime = match &self.runtime {
@@ -58,6 +59,9 @@ impl Residue {
         };
         removed.map_err(late)?.into_iter().collect::<Result<Vec<()>, _>>()?;
         runtime.remove_networks().await?;
+        if images {
+            runtime.cleanup(&[]).await?;
+        }
         Ok(containers.len())
     }
 

@@ -339,6 +339,6 @@ async fn what_is_left_of_an_agent_can_stop_everything() {
     }
     assert!(machine.sim.world().containers.values().all(|c| is_running(&c.listed)));
     let residue = agent.end().await;
-    assert_eq!(residue.stop_all(Duration::from_secs(10)).await, Ok(3));
+    assert_eq!(residue.stop_all(Duration::from_secs(10), true).await, Ok(3));
     assert!(machine.sim.world().containers.is_empty());
 }
