@@ -47,8 +47,7 @@ fn running_below(folder: &Path) -> Vec<Pid> {
 }
 
 /// Removes the containers and networks labelled with a cluster's id, and its names for images. It is called while a
-/// value is dropped, maybe
-/// inside a runtime, so it works on a thread and a runtime of its own.
+/// value is dropped, maybe inside a runtime, so it works on a thread and a runtime of its own.
 pub fn containers_of(cluster: &str) {
     let cluster = cluster.to_owned();
     let thread = std::thread::spawn(move || {
