@@ -394,11 +394,11 @@ proptest! {
 
     /// What this node's agent says is down is in no answer.
     #[test]
-    fn an_unready_task_is_left_out(traffic in any_traffic(), out in 0..24_usize, draw: u64) {
+    fn an_unready_task_is_left_out(traffic in any_traffic(), out: usize, draw: u64) {
         let view = view([("web", traffic.clone())]);
         let before = Index::new(&view, &BTreeSet::new(), None);
-        prop_assume!(out < traffic.endpoints.len());
-        let gone = &traffic.endpoints[out];
+        prop_assume!(!traffic.endpoints.is_empty());
+        let gone = &traffic.endpoints[out % traffic.endpoints.len()];
         let index = Index::new(&view, &[gone.task].into(), Some(&before));
         for name in ["web.warren".to_owned(), format!("{}.web.warren", gone.revision)] {
             let answer = index.answer(&Question::new(&name, Kind::A), draw);
