@@ -4,6 +4,7 @@
 
 mod api;
 mod faults;
+mod guide;
 mod input;
 mod service;
 mod survive;
