@@ -119,7 +119,8 @@ async fn wait_ready(child: &mut Child, data_dir: &Path) -> Outcome<String> {
         {
             let shown = data_dir.display();
             return Ok(format!(
-                "node {} is up as process {pid}; its log is {shown}/{LOG}; `warren down` stops it",
+                "node {} is up as process {pid}; its log is {shown}/{LOG}; \
+                 `warren down --data-dir {shown}` stops it",
                 run.node_id
             ));
         }

@@ -263,6 +263,8 @@ impl TaskFlags {
             template.env.extend(read_env(file)?);
         }
         template.env.extend(self.env.iter().cloned());
+        refuse_twice("--port", &self.port)?;
+        refuse_twice("--publish", &self.publish)?;
         for port in self.port.iter().chain(&self.publish) {
             lay_port(&mut template.ports, port);
         }
@@ -288,6 +290,18 @@ impl TaskFlags {
         template.labels.extend(self.container_label.iter().cloned());
         Ok(())
     }
+}
+
+/// One flag names a container's port once; `--port` and `--publish` may name the same one.
+fn refuse_twice(flag: &str, ports: &[v1::Port]) -> Outcome {
+    for (i, port) in ports.iter().enumerate() {
+        let same = |p: &v1::Port| p.container == port.container && p.protocol == port.protocol;
+        if ports[..i].iter().any(same) {
+            let number = port.container;
+            return Err(Failure::usage(format!("{flag}: port {number} is named twice: keep one")));
+        }
+    }
+    Ok(())
 }
 
 /// A port that is there already keeps what the new words do not say.

@@ -118,3 +118,12 @@ fn create_and_update_have_the_same_flags() {
         assert!(update.contains(&flag), "update has no --{flag}");
     }
 }
+
+#[test]
+fn a_port_named_twice_is_refused_and_a_published_one_may_have_a_name() {
+    assert!(made(&["--port", "http=80", "--publish", "8080:80"]).is_ok());
+    for twice in [["--port", "80", "--port", "80"], ["--publish", "1:80", "--publish", "2:80"]] {
+        let refused = made(&twice).unwrap_err();
+        assert!(refused.contains(twice[0]) && refused.contains("80"), "{refused}");
+    }
+}

@@ -103,7 +103,7 @@ pub(crate) fn span(
     let Some(ms) = ms else { return Ok(default) };
     let span = Duration::from_millis(ms);
     if span < least {
-        let problem = format!("{ms} is too short: write {} or more", millis(least));
+        let problem = format!("{ms} ms is too short: {} ms is the least", millis(least));
         return Err(FieldError::new(field, problem));
     }
     if span > SPAN_MAX {

@@ -35,14 +35,11 @@ pub(super) async fn exec(
     };
     let control = Control { client: client.clone(), exec, what: what.clone(), tty: tty.is_some() };
     if let Some(size) = tty {
-        // A command that has ended already has no terminal to resize.
-        control.resize(size).await.or_else(|error| match error {
-            RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. } => Ok(()),
-            error @ (RuntimeError::Unavailable { .. }
-            | RuntimeError::ImageMissing { .. }
-            | RuntimeError::Refused { .. }
-            | RuntimeError::Timeout { .. }) => Err(error),
-        })?;
+        // A command that has ended already has no terminal to resize, which engines say in several ways; one that has
+        // not ended shows its output in the wrong width at worst.
+        if let Err(error) = control.resize(size).await {
+            tracing::debug!(%error, "terminal not resized");
+        }
     }
     let meaning = client.translator(what);
     let output = output

@@ -203,7 +203,8 @@ fn registry_error(client: &Client, name: &str, error: &Error) -> RuntimeError {
             ),
         };
     }
-    RuntimeError::Unavailable { runtime: format!("the registry {registry}"), why }
+    let runtime = format!("the registry {registry}, needed for {name},");
+    RuntimeError::Unavailable { runtime, why }
 }
 
 const PIN: &str = "warren-pin";
