@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A share of traffic in per-mille, 0 to 1000.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Weight(u16);
 
 impl Weight {
@@ -17,6 +19,38 @@ impl Weight {
     #[must_use]
     pub const fn from_per_mille(per_mille: u16) -> Option<Self> {
         if per_mille <= 1000 { Some(Self(per_mille)) } else { None }
+    }
+
+    /// What is left of all traffic.
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Self(1000 - self.0)
+    }
+
+    /// Both together, all of the traffic at most.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self((self.0 + other.0).min(1000))
+    }
+
+    /// This less `other`, nothing at least.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// How many of `count` tasks this share needs: rounded up.
+    #[must_use]
+    pub fn ceil_of(self, count: u32) -> u32 {
+        let product = u64::from(count) * u64::from(self.0);
+        u32::try_from(product.div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+
+    /// The share that `part` of `whole` tasks can carry, rounded down; all of it where `whole` is 0.
+    #[must_use]
+    pub fn carried_by(part: u32, whole: u32) -> Self {
+        let share = (u64::from(part) * 1000).checked_div(u64::from(whole)).unwrap_or(1000);
+        Self(u16::try_from(share.min(1000)).unwrap_or(1000))
     }
 
     /// The weight in per-mille.

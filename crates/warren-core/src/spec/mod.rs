@@ -2,26 +2,36 @@
 //! [`ServiceSpec::new`] checks what concerns several fields at once.
 
 mod health;
+mod hook;
 mod limits;
 mod mount;
 mod name;
 mod placement;
 mod port;
+mod profile;
 mod resources;
 mod restart;
+mod step;
 mod template;
 mod update;
 
 pub use health::{HealthCheck, Probe};
+pub use hook::{
+    HOOK_KEY_BYTES_MAX, HOOK_TIMEOUT_MAX, HOOKS_MAX, Hook, HookFormat, HookKey, HookPoint, HookUrl,
+};
 pub use limits::*;
 pub use mount::{Mount, MountKind};
-pub use name::{HostName, Image, InvalidName, LabelKey, PortName, ServiceName, VolumeName};
+pub use name::{
+    HostName, Image, InvalidName, LabelKey, PortName, RoleName, ServiceName, VolumeName,
+};
 pub use placement::{Constraint, InvalidConstraint, Operator, Placement, Subject};
 pub use port::{Port, Protocol};
+pub use profile::{ProfileName, profile};
 pub use resources::Resources;
 pub use restart::{RestartCondition, RestartPolicy};
+pub use step::{APPROVAL_ROLES_MAX, ApprovalRule, Ramp, STEPS_MAX, Step, expand};
 pub use template::{Hash, PinnedImage, PullPolicy, Signal, Stop, Template};
-pub use update::{FailureAction, Order, Quantity, Strategy, UpdateSettings};
+pub use update::{FailureAction, OnUpdate, Order, Quantity, Strategy, UpdateSettings};
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -109,6 +109,13 @@ name!(
     }
 );
 name!(
+    /// What a person may do in an organisation, as approvals name it.
+    RoleName,
+    "a role",
+    "1 to 63 of a-z, 0-9 and '-', from a letter to a letter or digit",
+    is_dns_label
+);
+name!(
     /// A label's key. `warren.` keys are written by Warren alone, which the API refuses from users.
     LabelKey,
     "a label key",

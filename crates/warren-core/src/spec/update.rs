@@ -1,6 +1,7 @@
 //! How a change of the template is brought in.
 
-use crate::spec::FieldError;
+use crate::spec::{ApprovalRule, FieldError, HOOKS_MAX, Hook, ProfileName, SPAN_MAX, Step, step};
+use crate::units::Weight;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -114,11 +115,35 @@ impl fmt::Display for Quantity {
     }
 }
 
+/// What becomes of an update while an earlier one is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum OnUpdate {
+    /// The earlier one ends, superseded, and the new one starts from the stable revision. The default.
+    #[default]
+    Replace,
+    /// The new one waits for the end of the earlier one; of several that wait the last stays.
+    Queue,
+    /// The new one is refused.
+    Reject,
+}
+
+impl fmt::Display for OnUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replace => "replace",
+            Self::Queue => "queue",
+            Self::Reject => "reject",
+        })
+    }
+}
+
 /// How a change of the template is brought in.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UpdateSettings {
     /// The shape of the rollout.
     pub strategy: Strategy,
+    /// The profile that the settings were taken from before single ones were changed; for people.
+    pub profile: Option<ProfileName>,
     /// Tasks replaced at a time; 0 for as many as surge and unavailable allow. Default 1.
     pub parallelism: u32,
     /// The wait between batches. Default 0.
@@ -139,6 +164,25 @@ pub struct UpdateSettings {
     pub failure_action: FailureAction,
     /// The share of slots that may fail before the rollout has, in per cent. Default 0.
     pub max_failure_percent: u8,
+    /// What becomes of an update while an earlier one is under way.
+    pub on_update: OnUpdate,
+    /// The steps of a canary; [`UpdateSettings::default_steps`] where empty.
+    pub steps: Vec<Step>,
+    /// How long the new revision has all traffic before it is accepted. Where absent: 5 min for blue-green, as its last
+    /// step says for canary, 0 for the others.
+    pub monitor: Option<Duration>,
+    /// How long blue-green keeps the old revision at full size after that, for an instant way back. Default 5 min.
+    pub standby: Duration,
+    /// How long tasks without traffic are kept after a canary, or after a rollback, for a look at them. Default 30 s.
+    pub scale_down_delay: Duration,
+    /// How long a task still runs once no answer names it any more, before it is told to stop. Default 0.
+    pub drain: Duration,
+    /// A rollback to one of so many revisions before the stable one goes straight, without steps. Default 3.
+    pub rollback_window: u32,
+    /// Who must agree before anything changes.
+    pub approve: Option<ApprovalRule>,
+    /// Who is told and who is asked.
+    pub hooks: Vec<Hook>,
 }
 
 impl Default for UpdateSettings {
@@ -155,6 +199,16 @@ impl Default for UpdateSettings {
             progress_deadline: Duration::from_secs(600),
             failure_action: FailureAction::Rollback,
             max_failure_percent: 0,
+            profile: None,
+            on_update: OnUpdate::Replace,
+            steps: Vec::new(),
+            monitor: None,
+            standby: Duration::from_secs(300),
+            scale_down_delay: Duration::from_secs(30),
+            drain: Duration::ZERO,
+            rollback_window: 3,
+            approve: None,
+            hooks: Vec::new(),
         }
     }
 }
@@ -171,6 +225,29 @@ impl UpdateSettings {
         if self.max_failure_percent > 100 {
             return Err(FieldError::new("max_failure_percent", "more than 100 %"));
         }
+        if self.monitor.is_some_and(|span| span > SPAN_MAX) {
+            return Err(FieldError::new("monitor", "longer than a year"));
+        }
+        step::check(&self.steps)?;
+        if let Some(rule) = &self.approve {
+            rule.check().map_err(|error| error.within("approve"))?;
+        }
+        if self.hooks.len() > HOOKS_MAX {
+            return Err(FieldError::new("hooks", format!("more than {HOOKS_MAX} hooks")));
+        }
+        for (i, hook) in self.hooks.iter().enumerate() {
+            hook.check().map_err(|error| error.within(&format!("hooks[{i}]")))?;
+        }
         Ok(())
     }
+
+    /// The steps of a canary that names none: 10, 25, 50 and 100 per cent, each kept for `window`.
+    #[must_use]
+    pub fn default_steps(window: Duration) -> Vec<Step> {
+        let weights = [100, 250, 500, 1000].map(|w| Weight::from_per_mille(w).unwrap_or_default());
+        weights.map(|weight| Step::weight(weight, window)).into()
+    }
+
+    /// How long each default step of a canary is kept.
+    pub const CANARY_WINDOW: Duration = Duration::from_secs(300);
 }

@@ -227,6 +227,7 @@ pub(crate) fn update() -> impl Strategy<Value = UpdateSettings> {
                 progress_deadline,
                 failure_action,
                 max_failure_percent,
+                ..UpdateSettings::default()
             }
         },
     )

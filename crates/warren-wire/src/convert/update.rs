@@ -61,6 +61,7 @@ pub fn merge(
         failure_action: failure_action
             .map_or(Ok(base.failure_action), |a| word("failure_action", a, &FAILURE_ACTIONS))?,
         max_failure_percent,
+        ..base
     })
 }
 
