@@ -65,6 +65,14 @@ pub struct NodeFacts {
     pub version: String,
 }
 
+impl NodeFacts {
+    /// Whether its tasks are containers, with ports of the machine and mounts. Tasks of the process runtime have neither.
+    #[must_use]
+    pub fn has_containers(&self) -> bool {
+        self.runtime.split(' ').next() != Some("process")
+    }
+}
+
 /// A machine of the cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Node {

@@ -1,5 +1,6 @@
 //! Where a task cannot go, and why.
 
+use super::needs::{Need, needs};
 use super::room::Room;
 use super::{Group, Presence};
 use crate::node::{Availability, Node};
@@ -16,6 +17,8 @@ pub enum Obstacle {
     Draining,
     /// A constraint does not hold; its text.
     Constraint(String),
+    /// Its runtime does not have what the template needs.
+    Runtime(Need),
     /// Not enough memory is left.
     Memory,
     /// Not enough CPU is left.
@@ -34,6 +37,7 @@ impl fmt::Display for Obstacle {
             Self::Down => f.write_str("down"),
             Self::Draining => f.write_str("draining"),
             Self::Constraint(text) => write!(f, "not {text}"),
+            Self::Runtime(need) => write!(f, "with a runtime that has no {need}s"),
             Self::Memory => f.write_str("insufficient memory"),
             Self::Cpu => f.write_str("insufficient CPU"),
             Self::HostPort(port) => write!(f, "host port {port} taken"),
@@ -98,6 +102,9 @@ pub(super) fn obstacle(
     }
     if let Some(broken) = group.placement.constraints.iter().find(|c| !holds(c, node)) {
         return Some(Obstacle::Constraint(broken.to_string()));
+    }
+    if let Some(need) = needs(group.template).next().filter(|_| !node.facts.has_containers()) {
+        return Some(Obstacle::Runtime(need));
     }
     let (on_node, _) = presence.on(node.id);
     if group.placement.max_per_node.is_some_and(|most| on_node >= most) {

@@ -4,10 +4,12 @@
 //! only grow while tasks are placed, so that a group costs O(nodes) and each task O(log nodes).
 
 mod filter;
+mod needs;
 mod room;
 mod score;
 
 pub use filter::{Explain, Obstacle};
+pub use needs::{Need, check_needs};
 pub(crate) use room::Rooms;
 
 use crate::id::{NodeId, RevisionNumber, ServiceId};

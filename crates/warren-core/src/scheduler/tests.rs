@@ -4,11 +4,10 @@ use super::*;
 use crate::State;
 use crate::id::ServiceId;
 use crate::spec::tests::service;
-use crate::spec::{Constraint, ServiceSpec};
+use crate::spec::{Constraint, Mount, MountKind, Port, Protocol, ServiceSpec};
 use crate::state::tests::Feed;
 use crate::units::Bytes;
 use std::collections::BTreeMap as Map;
-use std::sync::Arc;
 
 fn nodes(count: usize) -> Feed {
     let mut feed = Feed::cluster();
@@ -19,14 +18,19 @@ fn nodes(count: usize) -> Feed {
 }
 
 fn run(state: &State, spec: &ServiceSpec, wanted: u32) -> (Map<NodeId, u32>, String) {
+    let nodes: Vec<Node> = state.nodes().map(|node| Node::clone(node)).collect();
+    run_on(&nodes, spec, wanted)
+}
+
+fn run_on(nodes: &[Node], spec: &ServiceSpec, wanted: u32) -> (Map<NodeId, u32>, String) {
     let group = Group {
         service: ServiceId(1),
         revision: RevisionNumber(1),
         template: &spec.template,
         placement: &spec.placement,
     };
-    let mut rooms = Rooms::empty(state.nodes().map(Arc::as_ref));
-    let node = |id| state.node(id).map(Arc::as_ref);
+    let mut rooms = Rooms::empty(nodes.iter());
+    let node = |id| nodes.iter().find(|node| node.id == id);
     let mut presence = Presence::of(&group, std::iter::empty(), node);
     let (chosen, explain) = place(&group, wanted, &mut rooms, &mut presence);
     let mut counts = Map::new();
@@ -68,4 +72,50 @@ fn an_impossible_constraint_says_so() {
 fn no_nodes_is_a_reason_too() {
     let (_, explain) = run(&Feed::cluster().state, &service("web", 1), 1);
     assert_eq!(explain, "there are no nodes yet");
+}
+
+fn published() -> ServiceSpec {
+    let mut spec = service("web", 1);
+    let host = Some(8080);
+    spec.template.ports = vec![Port { name: None, container: 80, protocol: Protocol::Tcp, host }];
+    spec
+}
+
+/// Two nodes, the first with the process runtime.
+fn mixed() -> Vec<Node> {
+    let mut nodes: Vec<Node> = nodes(2).state.nodes().map(|node| Node::clone(node)).collect();
+    nodes[0].facts.runtime = "process 1.0".to_owned();
+    nodes
+}
+
+#[test]
+fn a_host_port_goes_only_where_the_runtime_has_it() {
+    let (counts, explain) = run_on(&mixed(), &published(), 2);
+    assert_eq!(counts.values().sum::<u32>(), 1);
+    let text = "0/2 nodes: 1 with a runtime that has no host ports, 1 host port 8080 taken";
+    assert_eq!(explain, text);
+}
+
+#[test]
+fn what_no_runtime_can_give_is_refused_by_name() {
+    let check = |nodes: &[Node], spec: &ServiceSpec| {
+        check_needs(spec, nodes.iter()).map_err(|error| error.field)
+    };
+    let nodes = mixed();
+    let process = &nodes[..1];
+    let field = |name: &str| Err(name.to_owned());
+    assert_eq!(check(&[], &published()), Ok(()), "nothing is known of nodes yet");
+    assert_eq!(check(process, &service("web", 1)), Ok(()));
+    assert_eq!(check(process, &published()), field("template.ports"));
+    assert_eq!(check(&nodes, &published()), Ok(()), "the other node can");
+    let mut mounts = service("web", 1);
+    mounts.template.mounts = vec![Mount {
+        kind: MountKind::Tmpfs { size: None },
+        target: "/tmp".to_owned(),
+        read_only: false,
+    }];
+    assert_eq!(check(process, &mounts), field("template.mounts"));
+    let mut bound = published();
+    bound.placement.constraints = vec!["node.hostname==host-0".parse().unwrap()];
+    assert_eq!(check(&nodes, &bound), field("template.ports"), "the other may not");
 }

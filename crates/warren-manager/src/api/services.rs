@@ -5,10 +5,12 @@ use super::{Api, CALL_TIMEOUT, RESOLVE_CALL_TIMEOUT, lookup, update};
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use v1::services_server::Services;
+use warren_core::State;
 use warren_core::command::{Applied, Command, Rejection};
 use warren_core::id::{Generation, ServiceId};
+use warren_core::scheduler;
 use warren_core::service::{Actor, Service};
-use warren_core::spec::{Image, Mode, PinnedImage, PullPolicy, REPLICAS_MAX};
+use warren_core::spec::{Image, Mode, PinnedImage, PullPolicy, REPLICAS_MAX, ServiceSpec};
 use warren_wire::status::{ApiError, Code};
 use warren_wire::v1;
 
@@ -167,9 +169,11 @@ impl Api {
     ) -> Result<v1::CreateServiceResponse, ApiError> {
         let mut spec = update::parse(request.spec.unwrap_or_default())?;
         // Refused here already, before a node is asked for an image that will not be used.
-        if let Some(service) = self.look().await?.state.service_named(&spec.name) {
+        let state = self.look().await?.state;
+        if let Some(service) = state.service_named(&spec.name) {
             return Err(taken(service));
         }
+        check_needs(&state, &spec)?;
         if !request.skip_resolve {
             let (image, pull) = (spec.template.image.clone(), spec.template.pull);
             let field = "spec.template.image";
@@ -197,6 +201,7 @@ impl Api {
             let state = self.state();
             let service = state.service(id).ok_or(Rejection::NoService(id))?;
             let mut spec = update::overlay(&service.spec, &request)?;
+            check_needs(&state, &spec)?;
             if let Some(wanted) = update::resolution(&service.spec, &spec, named) {
                 if request.skip_resolve {
                     spec.template.pinned = None;
@@ -273,6 +278,12 @@ impl Api {
         let service = look.state.service(id).ok_or(Rejection::NoService(id))?;
         Ok(look.sources().service(service))
     }
+}
+
+/// Refuses what no node's runtime can ever run, rather than let each node refuse it again and again.
+fn check_needs(state: &State, spec: &ServiceSpec) -> Result<(), ApiError> {
+    let checked = scheduler::check_needs(spec, state.nodes().map(AsRef::as_ref));
+    checked.map_err(|error| error.within("spec").into())
 }
 
 fn taken(service: &Service) -> ApiError {

@@ -16,6 +16,8 @@ const CREATE: &[(&[&str], i32, &[&str])] = &[
     (&["web", "--image", "IMAGE", "--health-interval", "5"], 2, &["--health-interval"]),
     (&["web", "--image", "IMAGE", "--constraint", "disk~ssd"], 2, &["--constraint", "disk~ssd"]),
     (&["web", "--image", "IMAGE", "--env", "NOVALUE"], 2, &["--env", "NOVALUE"]),
+    (&["web", "--image", "IMAGE", "--publish", "8080:8080"], 1, &["--publish", "DNS name"]),
+    (&["web", "--image", "IMAGE", "--mount", "type=tmpfs,target=/x"], 1, &["--mount", "Docker"]),
     (&["web", "--image", "no-such-image-here:none", "--pull", "never"], 1, &["no-such-image"]),
 ];
 

@@ -105,6 +105,10 @@ impl Cluster {
 
     /// A node that is up.
     async fn node(&self, name: &str) -> NodeId {
+        self.node_with(name, "played").await
+    }
+
+    async fn node_with(&self, name: &str, runtime: &str) -> NodeId {
         let hello = v1::Hello {
             key: name.to_owned(),
             hostname: name.to_owned(),
@@ -112,7 +116,7 @@ impl Cluster {
             platform: "linux/amd64".to_owned(),
             cpu_milli: 4000,
             memory_bytes: 4 << 30,
-            runtime: "played".to_owned(),
+            runtime: runtime.to_owned(),
             version: "1.2.3".to_owned(),
             ..Default::default()
         };

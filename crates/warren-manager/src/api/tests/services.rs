@@ -107,6 +107,32 @@ async fn bad_requests_are_refused_by_name_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_host_port_that_no_runtime_can_publish_is_refused() {
+    let cluster = Cluster::start().await;
+    cluster.nodes.has("web:v1", "sha256:1");
+    let mut services = cluster.services();
+    cluster.node_with("host-a", "process 1.0").await;
+    let mut request = create("web", "web:v1");
+    let port = v1::Port { container: 80, host: 8080, ..Default::default() };
+    request.spec.as_mut().unwrap().template.as_mut().unwrap().ports = vec![port];
+    let error = refusal(services.create_service(request.clone()).await);
+    assert_eq!(error.field.as_deref(), Some("spec.template.ports"));
+    assert!(error.message.contains("DNS name"), "{error}");
+
+    services.create_service(create("web", "web:v1")).await.unwrap();
+    let update = v1::UpdateServiceRequest {
+        service_id: "web".into(),
+        spec: request.spec,
+        ..Default::default()
+    };
+    let error = refusal(services.update_service(update.clone()).await);
+    assert_eq!(error.field.as_deref(), Some("spec.template.ports"));
+    cluster.node_with("host-b", "docker 20.10.24").await;
+    services.update_service(update).await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_above_the_limit_is_refused_and_the_connection_lives_on() {
     let cluster = Cluster::start().await;
     let mut services = cluster.services();
