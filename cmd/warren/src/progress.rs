@@ -174,7 +174,8 @@ fn is_proven(service: &v1::Service) -> bool {
     has_check || service.stable_revision == service.revision
 }
 
-fn has_ended(task: &v1::Task) -> bool {
+/// Whether a task has come to its end.
+pub fn has_ended(task: &v1::Task) -> bool {
     !matches!(task.phase.as_str(), "new" | "assigned" | "preparing" | "starting" | "running")
 }
 

@@ -48,6 +48,9 @@ async fn a_name_that_is_nearly_right_gets_a_suggestion() {
     let said = node.command(&["service", "inspect", "fronted"]).await.unwrap();
     assert_eq!(said.code, Some(3), "{said:?}");
     assert!(said.talk.contains("frontend"), "{said:?}");
+    let said = node.command(&["why", "frontend.9"]).await.unwrap();
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.talk.contains("has no task 9"), "{said:?}");
     let said = node.command(&["servise", "ls"]).await.unwrap();
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.talk.contains("service"), "{said:?}");
