@@ -6,7 +6,9 @@ use crate::commands::{
     version, why,
 };
 use crate::failure::{EXIT_CODES, Failure, Outcome};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 
 /// Runs containers on a cluster of machines, and makes releasing to it safe.
 #[derive(Parser, Debug)]
@@ -54,9 +56,41 @@ enum Command {
     Supervise(supervise::Supervise),
 }
 
+/// What flags for amounts call their value.
+const AMOUNTS: [&str; 6] = ["SIZE", "CORES", "TIME", "N", "RATIO", "PERCENT"];
+
 /// The tree of all commands.
 pub fn tree() -> clap::Command {
-    Cli::command()
+    // `mut_subcommand` would move what it changes to the end.
+    with_amounts(Cli::command().mut_subcommands(|noun| match noun.get_name() {
+        "service" => noun.mut_subcommands(|verb| match verb.get_name() {
+            "update" => verb.mut_args(without_default),
+            _ => verb,
+        }),
+        _ => noun,
+    }))
+}
+
+/// A flag as `update` has it: what is not given stays as it is, so the defaults of `create` are none of its own.
+fn without_default(arg: Arg) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    match help.split_once(" [default: ") {
+        Some((what, _)) => arg.help(what.to_owned()),
+        None => arg,
+    }
+}
+
+/// Lets flags for amounts take a negative one: each then says itself what is wrong with `-5M`.
+fn with_amounts(command: clap::Command) -> clap::Command {
+    let is_amount = |arg: &Arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        names.iter().any(|name| AMOUNTS.contains(&name.as_str()))
+    };
+    let command = command.mut_args(|arg| {
+        let takes = is_amount(&arg) && !arg.is_positional();
+        if takes { arg.allow_hyphen_values(true) } else { arg }
+    });
+    command.mut_subcommands(with_amounts)
 }
 
 /// Reads the command line and does what it says.
@@ -64,7 +98,7 @@ pub fn tree() -> clap::Command {
 /// # Errors
 /// What the user is told, with the exit code.
 pub fn run() -> Outcome {
-    let Cli { client, command } = Cli::parse();
+    let Cli { client, command } = parsed()?;
     match command {
         // These two make their own threads: one runs the node, the other must be small.
         Command::Up(command) => command.run(&client),
@@ -74,6 +108,30 @@ pub fn run() -> Outcome {
         Command::Reference(command) => command.run(),
         command => block_on(talk(command, &client)),
     }
+}
+
+fn parsed() -> Outcome<Cli> {
+    let matches = match tree().try_get_matches() {
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => {
+            return Err(not_text(&std::env::args_os().collect::<Vec<_>>()));
+        }
+        matches => matches.unwrap_or_else(|error| error.exit()),
+    };
+    Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
+}
+
+/// Names the flag, or the place, of the first word that is not UTF-8.
+fn not_text(words: &[OsString]) -> Failure {
+    let at = words.iter().position(|word| word.to_str().is_none()).unwrap_or_default();
+    let shown = |at: usize| words.get(at).map(|word| word.to_string_lossy()).unwrap_or_default();
+    let (word, before) = (shown(at), shown(at.saturating_sub(1)));
+    let is_flag = |word: &str| word.starts_with('-') && word != "--";
+    let flag = match word.split_once('=').filter(|(flag, _)| is_flag(flag)) {
+        Some((flag, _)) => flag.to_owned(),
+        None if is_flag(&before) => before.into_owned(),
+        None => format!("argument {at}"),
+    };
+    Failure::usage(format!("{flag}: {word:?} is not UTF-8")).hint("write it in UTF-8")
 }
 
 async fn talk(command: Command, client: &ClientArgs) -> Outcome {
@@ -124,6 +182,48 @@ mod tests {
             }
         }
         check(&tree(), "warren");
+    }
+
+    #[test]
+    fn an_update_shows_no_defaults_of_create() {
+        let help = |verb: &str| {
+            let tree = tree();
+            let service = tree.find_subcommand("service").unwrap();
+            service.find_subcommand(verb).unwrap().clone().render_long_help().to_string()
+        };
+        assert!(help("create").contains("How many tasks [default: 1]"));
+        let update = help("update");
+        assert!(update.contains("How many tasks\n") && !update.contains("[default: rolling]"));
+        // The one that is left is its own.
+        assert_eq!(update.matches("[default: ").count(), 1, "{update}");
+        for verb in ["create", "update"] {
+            let help = help(verb);
+            let flag = help.find("--skip-resolve").unwrap();
+            assert!(flag < help.find("Tasks:").unwrap(), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_negative_amount_is_refused_as_an_amount() {
+        for (flag, value) in [("--memory", "-5M"), ("--restart-delay", "-5s"), ("--cpus", "-1")] {
+            let words = ["warren", "service", "create", "web", "--image", "web:v1", flag, value];
+            let error = tree().try_get_matches_from(words).unwrap_err().to_string();
+            assert!(error.contains(flag) && error.contains(value), "{error}");
+            assert!(!error.contains("tip:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_not_utf_8_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let told = |words: &[&[u8]]| {
+            let words: Vec<_> =
+                words.iter().map(|word| OsString::from_vec(word.to_vec())).collect();
+            not_text(&words).message
+        };
+        assert_eq!(told(&[b"warren", b"--env", b"A=\xff"]), "--env: \"A=\u{fffd}\" is not UTF-8");
+        assert!(told(&[b"warren", b"--env=A=\xff"]).starts_with("--env: "));
+        assert!(told(&[b"warren", b"why", b"\xff"]).starts_with("argument 2: "));
     }
 
     #[test]

@@ -25,6 +25,9 @@ const ENV_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// What a service runs and how.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SpecFlags {
+    /// Arguments in place of the image's, after `--`
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<String>,
     #[command(flatten)]
     tasks: TaskFlags,
     #[command(flatten)]
@@ -39,9 +42,6 @@ pub struct SpecFlags {
     restart: RestartFlags,
     #[command(flatten)]
     rollout: RolloutFlags,
-    /// Arguments in place of the image's, after `--`
-    #[arg(last = true, value_name = "ARGS")]
-    args: Vec<String>,
 }
 
 /// What each task runs.

@@ -15,11 +15,11 @@ use warren_wire::v1;
 pub struct Create {
     /// Name of the service: 1 to 63 of a-z, 0-9 and '-'
     name: String,
-    #[command(flatten)]
-    spec: SpecFlags,
     /// Accept the image even where no node can resolve it now
     #[arg(long)]
     skip_resolve: bool,
+    #[command(flatten)]
+    spec: SpecFlags,
     #[command(flatten)]
     wait: WaitArgs,
 }

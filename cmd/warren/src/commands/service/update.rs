@@ -10,7 +10,7 @@ use warren_wire::v1;
 
 /// Change a service and wait until the change is in
 ///
-/// Only what is given changes. Values that repeat (--env, --port, --mount, --label, --constraint) are added to what is
+/// Only what is given changes, all else stays as it is. Values that repeat (--env, --port, --mount, --label, --constraint) are added to what is
 /// there, or replace what has the same name.
 ///
 /// To go back, update to the earlier image, which `warren service versions` shows. A `warren service rollback` that
@@ -19,16 +19,16 @@ use warren_wire::v1;
 pub struct Update {
     /// Name or id of the service
     name: String,
-    #[command(flatten)]
-    spec: SpecFlags,
-    #[command(flatten)]
-    remove: RemoveFlags,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Accept the image even where no node can resolve it now
     #[arg(long)]
     skip_resolve: bool,
+    #[command(flatten)]
+    spec: SpecFlags,
+    #[command(flatten)]
+    remove: RemoveFlags,
     #[command(flatten)]
     wait: WaitArgs,
 }
