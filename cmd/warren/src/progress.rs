@@ -60,9 +60,9 @@ pub async fn wait(client: &Client, name: &str, goal: Goal, wait: &WaitArgs) -> O
             watched = watch(client, name, goal, &mut shown, &mut last) => watched,
             () = tokio::time::sleep_until(deadline) => {
                 let time = output::duration(wait.wait_timeout);
-                Err(given_up(name, &last, &format!("not done after {time}")))
+                Err(given_up(name, goal, &last, &format!("not done after {time}")))
             }
-            _ = tokio::signal::ctrl_c() => Err(given_up(name, &last, "stopped watching")),
+            _ = tokio::signal::ctrl_c() => Err(given_up(name, goal, &last, "stopped watching")),
         };
         match watched {
             // The stream ended without a word: the manager restarts or another one leads.
@@ -86,8 +86,8 @@ pub async fn wait(client: &Client, name: &str, goal: Goal, wait: &WaitArgs) -> O
 /// Between two attempts to watch again: short against a change of leaders, long against a busy loop.
 const RECONNECT: Duration = Duration::from_millis(300);
 
-fn given_up(name: &str, last: &v1::WatchServiceResponse, why: &str) -> Failure {
-    let standing = summary(last);
+fn given_up(name: &str, goal: Goal, last: &v1::WatchServiceResponse, why: &str) -> Failure {
+    let standing = summary(last, goal);
     Failure::new(Exit::Unfinished, format!("{name}: {why}; {standing}")).hint(format!(
         "the work goes on; see it with `warren service ps {name}` and `warren why {name}`"
     ))
@@ -121,13 +121,15 @@ async fn watch(
             Standing::Reached if goal == Goal::Gone => {
                 return Ok(Some(format!("{name} is gone")));
             }
-            Standing::Reached => return Ok(Some(format!("{name} is up: {}", summary(&seen)))),
+            Standing::Reached => {
+                return Ok(Some(format!("{name} is up: {}", summary(&seen, goal))));
+            }
             Standing::Stuck(why) => {
                 return Err(Failure::new(Exit::Failed, format!("{name}: {why}")).hint(format!(
                     "Warren keeps trying; `warren service logs {name}` shows what the tasks say"
                 )));
             }
-            Standing::OnTheWay => shown.show(lines(name, &seen)),
+            Standing::OnTheWay => shown.show(lines(name, &seen, goal)),
         }
         *last = seen;
     }
@@ -197,9 +199,14 @@ fn why(seen: &v1::WatchServiceResponse) -> String {
     }
 }
 
-fn summary(seen: &v1::WatchServiceResponse) -> String {
+fn summary(seen: &v1::WatchServiceResponse, goal: Goal) -> String {
     match &seen.service {
         None => "nothing was heard of it yet".into(),
+        Some(service) if goal == Goal::Gone || service.status == "deleting" => {
+            let live = seen.tasks.iter().filter(|task| !has_ended(task)).count();
+            let tasks = if live == 1 { "task" } else { "tasks" };
+            format!("{live} {tasks} to stop")
+        }
         Some(service) => {
             let serving = seen.tasks.iter().filter(|task| serves(task, service.revision)).count();
             format!("{serving} of {} tasks ready on v{}", service.desired, service.revision)
@@ -249,15 +256,11 @@ impl Shown {
 /// Tasks and waits that are shown at most: what fits a small terminal.
 const LINES_MAX: usize = 8;
 
-fn lines(name: &str, seen: &v1::WatchServiceResponse) -> Vec<String> {
+fn lines(name: &str, seen: &v1::WatchServiceResponse, goal: Goal) -> Vec<String> {
     let Some(service) = &seen.service else {
         return vec![format!("{name}: waiting to hear of it")];
     };
-    let mut lines = vec![format!("{name}: {}", summary(seen))];
-    if service.status == "deleting" {
-        let live = seen.tasks.iter().filter(|task| !has_ended(task)).count();
-        lines[0] = format!("{name}: {live} tasks to stop");
-    }
+    let mut lines = vec![format!("{name}: {}", summary(seen, goal))];
     // What the cluster waits for says more than what the task does.
     let explained = |task: &v1::Task| {
         let name = format!("{}.{}", task.service, task.slot);
@@ -370,12 +373,13 @@ mod tests {
             ..Default::default()
         });
         assert_eq!(
-            lines("web", &seen),
+            lines("web", &seen, GOAL),
             [
                 "web: 1 of 2 tasks ready on v2",
                 "web.3: 0/1 nodes: 1 insufficient memory",
                 "web.2 on host: starting",
             ]
         );
+        assert_eq!(lines("web", &seen, Goal::Gone)[0], "web: 2 tasks to stop");
     }
 }

@@ -26,8 +26,8 @@ pub fn confirm(yes: bool, question: &str) -> Outcome {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{question} There is no terminal to answer on"))
-            .hint("say --yes if you mean it"));
+        return Err(Failure::usage("nothing was done: there is no terminal to ask for a yes on")
+            .hint("add --yes if you mean it"));
     }
     write!(std::io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();

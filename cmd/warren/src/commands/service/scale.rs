@@ -47,6 +47,10 @@ async fn scale(client: &Client, name: &str, replicas: u32) -> Outcome<Goal> {
 fn wanted(words: &[String]) -> Outcome<Vec<(&str, u32)>> {
     match words {
         [name, count] if !name.contains('=') => Ok(vec![(name.as_str(), number(count)?)]),
+        [_, _, _, ..] if !words.iter().any(|word| word.contains('=')) => {
+            Err(Failure::usage("several services need SERVICE=N each")
+                .hint("write as in `warren service scale web=5 api=2`"))
+        }
         words => words.iter().map(|word| pair(word)).collect(),
     }
 }
@@ -83,6 +87,7 @@ mod tests {
         for wrong in [&["web"][..], &["web", "-1"], &["web=x"], &["=5"], &["a=1", "b", "3"]] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
+        assert!(read(&["y", "2", "web", "1"]).unwrap_err().contains("SERVICE=N"));
         assert!(read(&["web=100000"]).unwrap_err().contains("50000"));
     }
 }
