@@ -3,11 +3,16 @@
 use super::subnet;
 use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
+use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::time::timeout;
 use warren_core::command::Command;
 use warren_core::{ClusterId, State};
 use warren_raft::{Leadership, Raft};
+
+/// The pool where none is chosen; a test compares it with the settings.
+const DEFAULT_POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 210, 0, 0), 16);
 
 /// How long a cluster of one may take to have its leader: it reads its log and votes for itself.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,6 +31,11 @@ pub async fn resume_or_make(
     if !initialised {
         if has_pool {
             subnet::check_pool(config.pool)?;
+        } else if config.pool != DEFAULT_POOL {
+            tracing::warn!(
+                pool = %config.pool,
+                "tasks of this node are processes with loopback addresses, the pool is for nodes with docker"
+            );
         }
         raft.init_single(&config.agent_target().to_string())
             .await
@@ -66,4 +76,16 @@ fn cluster_of(raft: &Raft, config: &NodeConfig) -> Option<ClusterId> {
         tracing::warn!(pool = %cluster.pool, "pool of the cluster stays, the configured one is not used");
     }
     Some(cluster.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KEYS;
+
+    #[test]
+    fn the_default_pool_is_that_of_the_settings() {
+        let key = KEYS.iter().find(|key| key.name == "pool").unwrap();
+        assert_eq!(key.default.parse(), Ok(DEFAULT_POOL));
+    }
 }
