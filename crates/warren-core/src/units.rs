@@ -82,6 +82,12 @@ impl Bytes {
     pub const fn from_mib(count: u64) -> Self {
         Self(count * 1024 * 1024)
     }
+
+    /// The whole mebibytes of it, which read better than a crooked number of bytes.
+    #[must_use]
+    pub const fn whole_mib(self) -> Self {
+        Self::from_mib(self.0 / (1024 * 1024))
+    }
 }
 
 /// The binary units, largest first, with the factor of each.

@@ -5,7 +5,7 @@ use super::room::Room;
 use super::{Group, Presence};
 use crate::node::{Availability, Node};
 use crate::spec::{Constraint, Operator, Subject};
-use std::collections::BTreeMap;
+use crate::units::{Bytes, MilliCpu};
 use std::fmt;
 
 /// Why a node does not fit.
@@ -20,9 +20,19 @@ pub enum Obstacle {
     /// Its runtime does not have what the template needs.
     Runtime(Need),
     /// Not enough memory is left.
-    Memory,
+    Memory {
+        /// What one task reserves.
+        asked: Bytes,
+        /// What is free; of several nodes the most.
+        free: Bytes,
+    },
     /// Not enough CPU is left.
-    Cpu,
+    Cpu {
+        /// What one task reserves.
+        asked: MilliCpu,
+        /// What is free; of several nodes the most.
+        free: MilliCpu,
+    },
     /// A host port is taken.
     HostPort(u16),
     /// It has as many tasks of the service as it may.
@@ -36,10 +46,15 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Down => f.write_str("down"),
             Self::Draining => f.write_str("draining"),
-            Self::Constraint(text) => write!(f, "not {text}"),
+            Self::Constraint(text) => write!(f, "excluded by {text}"),
             Self::Runtime(need) => write!(f, "with a runtime that has no {need}s"),
-            Self::Memory => f.write_str("insufficient memory"),
-            Self::Cpu => f.write_str("insufficient CPU"),
+            Self::Memory { asked, free } => {
+                let free = free.whole_mib();
+                write!(f, "insufficient memory ({asked} asked, at most {free} free)")
+            }
+            Self::Cpu { asked, free } => {
+                write!(f, "insufficient CPU ({asked} asked, at most {free} free)")
+            }
             Self::HostPort(port) => write!(f, "host port {port} taken"),
             Self::MaxPerNode => f.write_str("at the most tasks per node"),
             Self::Addresses => f.write_str("subnet full"),
@@ -47,16 +62,40 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// How many nodes fit, and why the others do not. Printed as `0/3 nodes: 2 insufficient memory, 1 draining`.
+impl Obstacle {
+    /// Whether both are counted as one when they are explained.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Memory { asked: one, .. }, Self::Memory { asked: two, .. }) => one == two,
+            (Self::Cpu { asked: one, .. }, Self::Cpu { asked: two, .. }) => one == two,
+            (one, two) => one == two,
+        }
+    }
+}
+
+/// How many nodes fit, and why the others do not. Printed as `0/3 nodes: 2 down, 1 draining`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Explain {
     fitting: usize,
-    obstacles: BTreeMap<Obstacle, usize>,
+    /// In order; no two alike.
+    obstacles: Vec<(Obstacle, usize)>,
 }
 
 impl Explain {
     pub(super) fn add(&mut self, obstacle: Obstacle) {
-        *self.obstacles.entry(obstacle).or_default() += 1;
+        match self.obstacles.iter_mut().find(|(known, _)| known.is_like(&obstacle)) {
+            Some((known, count)) => {
+                *count += 1;
+                // Alike, so the greater is the one with more room.
+                if *known < obstacle {
+                    *known = obstacle;
+                }
+            }
+            None => {
+                self.obstacles.push((obstacle, 1));
+                self.obstacles.sort_unstable();
+            }
+        }
     }
 
     pub(super) fn fitting(&mut self, count: usize) {
@@ -74,7 +113,7 @@ impl Explain {
 
 impl fmt::Display for Explain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = self.fitting + self.obstacles.values().sum::<usize>();
+        let all = self.fitting + self.obstacles.iter().map(|(_, count)| count).sum::<usize>();
         if all == 0 {
             return f.write_str("there are no nodes yet");
         }
@@ -114,11 +153,13 @@ pub(super) fn obstacle(
     if let Some((port, _)) = host_ports.find(|port| room.host_ports.contains(port)) {
         return Some(Obstacle::HostPort(port));
     }
-    if group.template.resources.memory_reserved().0 > room.memory {
-        return Some(Obstacle::Memory);
+    let asked = group.template.resources.memory_reserved();
+    if asked.0 > room.memory {
+        return Some(Obstacle::Memory { asked, free: Bytes(room.memory) });
     }
-    if group.template.resources.cpu_reserved().0 > room.cpu {
-        return Some(Obstacle::Cpu);
+    let asked = group.template.resources.cpu_reserved();
+    if asked.0 > room.cpu {
+        return Some(Obstacle::Cpu { asked, free: MilliCpu(room.cpu) });
     }
     (room.addresses == 0).then_some(Obstacle::Addresses)
 }

@@ -6,7 +6,7 @@ use crate::id::ServiceId;
 use crate::spec::tests::service;
 use crate::spec::{Constraint, Mount, MountKind, Port, Protocol, ServiceSpec};
 use crate::state::tests::Feed;
-use crate::units::Bytes;
+use crate::units::{Bytes, MilliCpu};
 use std::collections::BTreeMap as Map;
 
 fn nodes(count: usize) -> Feed {
@@ -55,7 +55,25 @@ fn memory_is_never_promised_twice() {
     spec.template.resources.memory_limit = Some(Bytes::from_mib(1500));
     let (counts, explain) = run(&feed.state, &spec, 10);
     assert_eq!(counts.values().copied().collect::<Vec<_>>(), [2, 2]);
-    assert_eq!(explain, "0/2 nodes: 2 insufficient memory");
+    assert_eq!(explain, "0/2 nodes: 2 insufficient memory (1500Mi asked, at most 1096Mi free)");
+}
+
+#[test]
+fn the_node_with_the_most_room_is_told_of_those_that_have_too_little() {
+    let feed = nodes(3);
+    let mut nodes: Vec<Node> = feed.state.nodes().map(|node| Node::clone(node)).collect();
+    for (node, mib) in nodes.iter_mut().zip([100, 300, 200]) {
+        // Not a whole number of mebibytes, as memory of machines is.
+        node.facts.memory = Bytes(Bytes::from_mib(mib).0 + 1);
+    }
+    let mut spec = service("web", 1);
+    spec.template.resources.memory_limit = Some(Bytes::from_mib(512));
+    let (_, explain) = run_on(&nodes, &spec, 1);
+    assert_eq!(explain, "0/3 nodes: 3 insufficient memory (512Mi asked, at most 300Mi free)");
+    spec.template.resources.memory_limit = None;
+    spec.template.resources.cpu_limit = Some(MilliCpu(8500));
+    let (_, explain) = run_on(&nodes, &spec, 1);
+    assert_eq!(explain, "0/3 nodes: 3 insufficient CPU (8500m asked, at most 4 free)");
 }
 
 #[test]
@@ -65,7 +83,7 @@ fn an_impossible_constraint_says_so() {
     spec.placement.constraints = vec!["node.labels.disk==ssd".parse::<Constraint>().unwrap()];
     let (counts, explain) = run(&feed.state, &spec, 1);
     assert!(counts.is_empty());
-    assert_eq!(explain, "0/3 nodes: 3 not node.labels.disk==ssd");
+    assert_eq!(explain, "0/3 nodes: 3 excluded by node.labels.disk==ssd");
 }
 
 #[test]
