@@ -70,7 +70,11 @@ async fn a_crash_loop_is_restarted_in_place_and_given_up() {
     assert_eq!(failed.phase, "failed");
     let end = failed.end.unwrap();
     assert_eq!(end.code, Some(3));
-    assert!(end.message.contains("restarted 2 times within 300s, given up"), "{}", end.message);
+    assert!(
+        end.message.contains("restarted 2 times within 300s, another task comes instead"),
+        "{}",
+        end.message
+    );
     assert_eq!(machine.sim.world().starts[&TaskId(1)], 3);
 }
 

@@ -334,7 +334,10 @@ impl Memory {
         }
         let phase = if failed || again { Phase::Failed } else { Phase::Completed };
         let message = if again && policy.attempts > 0 {
-            format!("{message}; restarted {made} times within {:?}, given up", policy.window)
+            let window = policy.window;
+            format!(
+                "{message}; restarted {made} times within {window:?}, another task comes instead"
+            )
         } else {
             message
         };

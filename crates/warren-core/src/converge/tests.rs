@@ -358,7 +358,10 @@ fn a_crash_loop_waits_longer_each_time_and_then_fails() {
     assert_eq!(status.phase, Phase::Failed);
     let end = status.end.unwrap();
     assert_eq!(end.code, Some(1));
-    assert_eq!(end.message, "exit code 1; restarted 3 times within 3600s, given up");
+    assert_eq!(
+        end.message,
+        "exit code 1; restarted 3 times within 3600s, another task comes instead"
+    );
     assert!(!node.is_running(1));
 }
 
