@@ -270,6 +270,7 @@ fn lines(name: &str, seen: &v1::WatchServiceResponse, goal: Goal) -> Vec<String>
         |task: &&v1::Task| !has_ended(task) && !serves(task, service.revision) && !explained(task);
     let tasks = seen.tasks.iter().filter(pending).map(|task| {
         let doing = match (task.phase.as_str(), task.desired.as_str()) {
+            (_, "run") if task.restarting => "waiting to be started again",
             ("running", "run") => "running, not ready yet",
             ("running", _) => "stopping",
             (phase, _) => phase,

@@ -120,6 +120,7 @@ mod tests {
             ready,
             healthy: None,
             restarts,
+            waiting: false,
             detail: String::new(),
             end: None,
         }

@@ -14,6 +14,8 @@ pub struct Observed {
     pub nodes: OrdMap<NodeId, NodeObserved>,
     /// By task: those that a node reported on.
     pub tasks: OrdMap<TaskId, TaskObserved>,
+    /// By task: those that ended and were started again in their place, or wait for it.
+    pub runs: OrdMap<TaskId, Run>,
     /// When this leader began to listen. A node that has not been heard since then is not yet missed.
     pub since: ClusterTime,
 }
@@ -74,6 +76,15 @@ pub struct TaskObserved {
     pub restarts: u32,
     /// What it is doing or what is wrong, for people: `pulling 40 %`, `connection refused`.
     pub detail: String,
+}
+
+/// Where a task stands that has ended in its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Whether it waits to be started again; else it was.
+    pub waiting: bool,
+    /// Since when.
+    pub since: ClusterTime,
 }
 
 impl Observed {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use warren_core::State;
 use warren_core::converge::Status;
 use warren_core::id::{NodeId, ServiceId, TaskId};
-use warren_core::observed::{Observed, TaskObserved};
+use warren_core::observed::{Observed, Run, TaskObserved};
 use warren_core::task::Phase;
 use warren_core::time::ClusterTime;
 
@@ -78,6 +78,7 @@ impl Observer {
             restarts: status.restarts,
             detail: status.detail.clone(),
         };
+        let again = before.is_some_and(|before| heard.restarts > before.restarts);
         if before != Some(&heard) {
             if was_ready.is_some() != is_ready {
                 self.touched.insert(task.service);
@@ -85,12 +86,24 @@ impl Observer {
             self.observed.tasks.insert(*id, heard);
             self.changed = true;
         }
+        self.note_run(*id, status.waiting, again, now);
         true
+    }
+
+    /// Takes note of whether a task that ended in its place waits or runs, and since when.
+    fn note_run(&mut self, task: TaskId, waiting: bool, again: bool, now: ClusterTime) {
+        let before = self.observed.runs.get(&task).map(|run| run.waiting);
+        let is_news = again || waiting != before.unwrap_or(false);
+        if is_news {
+            self.observed.runs.insert(task, Run { waiting, since: now });
+            self.changed = true;
+        }
     }
 
     /// The task's record is gone, and so is what was heard of it.
     pub(crate) fn forget(&mut self, task: TaskId) {
         self.changed |= self.observed.tasks.remove(&task).is_some();
+        self.observed.runs.remove(&task);
     }
 
     /// Whether every node that is up has said how each of its running tasks does.
@@ -98,5 +111,33 @@ impl Observer {
         let up = state.nodes().filter(|node| node.up);
         let mut tasks = up.flat_map(|node| state.tasks_on(node.id));
         tasks.all(|task| !task.serves() || self.observed.tasks.contains_key(&task.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_in_place_is_known_with_its_time() {
+        let mut observer = Observer::new(ClusterTime::START);
+        let task = TaskId(1);
+        let at = ClusterTime::from_ms;
+        let run = |observer: &Observer| {
+            observer.observed().runs.get(&task).map(|run| (run.waiting, run.since))
+        };
+        observer.note_run(task, false, false, at(1));
+        assert_eq!(run(&observer), None, "it has never ended");
+        observer.note_run(task, true, true, at(2));
+        observer.note_run(task, true, false, at(3));
+        assert_eq!(run(&observer), Some((true, at(2))));
+        observer.note_run(task, false, false, at(4));
+        observer.note_run(task, false, false, at(5));
+        assert_eq!(run(&observer), Some((false, at(4))));
+        // So quick that only the count says so.
+        observer.note_run(task, false, true, at(6));
+        assert_eq!(run(&observer), Some((false, at(6))));
+        observer.forget(task);
+        assert_eq!(run(&observer), None);
     }
 }

@@ -95,6 +95,7 @@ impl Sources<'_> {
             Some(heard) if task.is_live() => task.phase.max(heard.phase),
             Some(_) | None => task.phase,
         };
+        let run = self.observed.runs.get(&task.id).filter(|_| task.is_live());
         v1::Task {
             id: task.id.to_string(),
             service_id: task.service.to_string(),
@@ -111,7 +112,8 @@ impl Sources<'_> {
             restarts: heard.map_or(0, |heard| heard.restarts),
             detail: self.detail(task),
             exit_code: task.end.as_ref().and_then(|end| end.code),
-            phase_age_ms: millis(self.now.since(task.changed)),
+            phase_age_ms: millis(self.now.since(run.map_or(task.changed, |run| run.since))),
+            restarting: run.is_some_and(|run| run.waiting),
             image: revision.map(|r| r.template.image.to_string()).unwrap_or_default(),
         }
     }

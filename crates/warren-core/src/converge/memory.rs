@@ -61,6 +61,8 @@ pub struct Status {
     pub healthy: Option<bool>,
     /// Restarts in place within the policy's window.
     pub restarts: u32,
+    /// Whether it has ended and waits to be started again in its place.
+    pub waiting: bool,
     /// What it does or what is wrong, for people.
     pub detail: String,
     /// How it ended, in a final phase.
@@ -391,8 +393,10 @@ impl Memory {
         } else {
             self.detail.clone()
         };
+        let ended = !self.phase.is_final() && self.run.is_none() && !self.restarts.is_empty();
         Status {
             phase: self.phase,
+            waiting: assignment.want == Want::Run && ended,
             ready: assignment.want == Want::Run && up && !self.unhealthy && checked,
             healthy: self.health.filter(|_| up && template.health.is_some()),
             restarts: u32::try_from(self.restarts.len()).unwrap_or(u32::MAX),

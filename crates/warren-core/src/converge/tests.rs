@@ -345,11 +345,12 @@ fn a_crash_loop_waits_longer_each_time_and_then_fails() {
         waits.push(round.wake_at.unwrap().since(node.now).as_millis());
         let status = &round.statuses[&TaskId(1)];
         assert_eq!((status.phase, status.restarts), (Phase::Running, restart));
-        assert!(!status.ready);
+        assert!(status.waiting && !status.ready);
         let detail = format!("exit code 1: restart {restart} of 3 after {}s", 1 << (restart - 1));
         assert_eq!(status.detail, detail);
         node.settle();
-        assert_eq!(node.status(1).detail, "restarted: exit code 1");
+        let status = node.status(1);
+        assert_eq!((status.waiting, &*status.detail), (false, "restarted: exit code 1"));
     }
     assert_eq!(waits, [1000, 2000, 4000]);
     node.crash(1, 1);

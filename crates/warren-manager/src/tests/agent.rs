@@ -171,6 +171,7 @@ pub(crate) fn status(phase: Phase, ready: bool) -> Status {
         ready,
         healthy: None,
         restarts: 0,
+        waiting: false,
         detail: String::new(),
         end: phase.is_final().then(End::default),
     }

@@ -50,6 +50,7 @@ pub fn parse(status: v1::TaskStatus) -> Result<(TaskId, Status), FieldError> {
         ready: status.ready,
         healthy: health("health", &status.health)?,
         restarts: status.restarts,
+        waiting: status.waiting,
         detail: cut(status.detail, DETAIL_BYTES_MAX),
         end: end.or_else(|| phase.is_final().then(End::default)),
     };
@@ -65,6 +66,7 @@ pub fn render(task: TaskId, status: &Status) -> v1::TaskStatus {
         ready: status.ready,
         health: health_word(status.healthy).to_owned(),
         restarts: status.restarts,
+        waiting: status.waiting,
         detail: status.detail.clone(),
         end: status.end.as_ref().map(|end| v1::TaskEnd {
             code: end.code,

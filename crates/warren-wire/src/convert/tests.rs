@@ -73,16 +73,16 @@ proptest! {
     fn reports_come_back_as_they_went(
         id in any::<u64>(),
         phase in prop_oneof![Just(Phase::Assigned), Just(Phase::Running), Just(Phase::Failed)],
-        flags in any::<(bool, Option<bool>, u32)>(),
+        flags in any::<(bool, Option<bool>, u32, bool)>(),
         detail in ".{0,40}",
         end in any::<(Option<i32>, bool)>(),
     ) {
-        let (ready, healthy, restarts) = flags;
+        let (ready, healthy, restarts, waiting) = flags;
         let (code, out_of_memory) = end;
         let end = End { code, out_of_memory, message: detail.clone() };
         let end = phase.is_final().then_some(end);
         let task = TaskId(id);
-        let status = Status { phase, ready, healthy, restarts, detail, end };
+        let status = Status { phase, ready, healthy, restarts, waiting, detail, end };
         prop_assert_eq!(task::parse(task::render(task, &status)), Ok((task, status)));
     }
 }

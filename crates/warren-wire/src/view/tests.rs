@@ -3,7 +3,7 @@
 use super::*;
 use warren_core::command::{Applied, Command, Entry, Placing, TaskEdge};
 use warren_core::id::{Generation, LogIndex, RevisionNumber, ServiceId, Slot, TaskId};
-use warren_core::observed::TaskObserved;
+use warren_core::observed::{Run, TaskObserved};
 use warren_core::report::{Status, WaitReason};
 use warren_core::service::Actor;
 use warren_core::task::{End, StopReason};
@@ -114,6 +114,26 @@ fn a_task_shows_the_furthest_phase_that_is_known() {
     assert_eq!((ahead.phase.as_str(), ahead.detail.as_str()), ("starting", "pulling 40 %"));
     // What is only heard makes no task ready: it serves once its running is agreed.
     assert!(!scene.task(&scene.heard(Phase::Running, true, "")).ready);
+}
+
+#[test]
+fn a_task_that_waits_for_its_restart_shows_so_and_since_when() {
+    let mut scene = Scene::new();
+    scene.reach(Phase::Running, None);
+    let mut observed = scene.heard(Phase::Running, false, "exit code 1: restart 2 of 5 after 2s");
+    let since = scene.state.time().after(std::time::Duration::from_millis(500));
+    observed.runs.insert(scene.task, Run { waiting: true, since });
+    let shown = scene.task(&observed);
+    assert_eq!(
+        (shown.phase.as_str(), shown.restarting, shown.phase_age_ms),
+        ("running", true, 1000)
+    );
+    observed.runs.insert(scene.task, Run { waiting: false, since });
+    let shown = scene.task(&observed);
+    assert_eq!((shown.restarting, shown.phase_age_ms), (false, 1000));
+    scene.reach(Phase::Failed, None);
+    let shown = scene.task(&observed);
+    assert_eq!((shown.restarting, shown.phase_age_ms), (false, 1500), "an end is agreed");
 }
 
 #[test]

@@ -15,6 +15,7 @@ on_each_runtime!(
     it_scales_and_goes,
     an_unready_task_gets_no_traffic,
     a_task_that_crashes_again_and_again_is_shown_as_such,
+    a_task_that_waits_for_its_restart_is_shown_as_such,
     its_logs_and_commands_can_be_had,
 );
 
@@ -117,6 +118,21 @@ async fn a_task_that_crashes_again_and_again_is_shown_as_such(
         let why = node.ok(&["why", "sick"]).await?;
         let shown = node.ok(&["service", "ls"]).await?;
         ensure!(why.contains('9') && shown.contains("crash-looping"), "{why}\n{shown}");
+        Ok(())
+    })
+    .await
+}
+
+async fn a_task_that_waits_for_its_restart_is_shown_as_such(
+    runtime: Runtime,
+) -> anyhow::Result<()> {
+    let node = Node::start(runtime).await?;
+    let image = runtime.web_image("v1").await?;
+    let create = ["service", "create", "sick", "--image", &image, "--restart-delay", "1m"];
+    node.ok(&[&create[..], &["--detach", "--", "exit", "9"]].concat()).await?;
+    wait::until("the task waits for its restart", SOON, async || {
+        let shown = node.ok(&["service", "ps", "sick"]).await?;
+        ensure!(shown.contains("restarting") && shown.contains("restart 1 of 5"), "{shown}");
         Ok(())
     })
     .await

@@ -71,6 +71,9 @@ pub fn table(tasks: &[v1::Task]) -> String {
 }
 
 fn state(task: &v1::Task) -> String {
+    if task.restarting && task.desired == "run" {
+        return "restarting".into();
+    }
     match (task.phase.as_str(), task.desired.as_str(), task.ready) {
         ("running", "run", true) => "ready".into(),
         ("running", "run", false) if task.health.is_empty() => "running".into(),
@@ -78,5 +81,19 @@ fn state(task: &v1::Task) -> String {
         ("running", "drain", _) => "draining".into(),
         ("running", _, _) => "stopping".into(),
         (phase, _, _) => phase.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_waits_for_its_restart_does_not_run() {
+        let (phase, desired) = ("running".to_owned(), "run".to_owned());
+        let mut task = v1::Task { phase, desired, restarting: true, ..v1::Task::default() };
+        assert_eq!(state(&task), "restarting");
+        task.restarting = false;
+        assert_eq!(state(&task), "running");
     }
 }
