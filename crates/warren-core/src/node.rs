@@ -66,7 +66,7 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Whether its tasks are containers, with ports of the machine and mounts. Tasks of the process runtime have neither.
+    /// Whether its tasks are containers, with ports of the machine and mounts. Tasks that are processes have neither.
     #[must_use]
     pub fn has_containers(&self) -> bool {
         self.runtime.split(' ').next() != Some("process")

@@ -10,8 +10,8 @@ use warren_wire::v1;
 
 /// Change a service and wait until the change is in
 ///
-/// Only what is given changes, all else stays as it is. Values that repeat (--env, --port, --mount, --label, --constraint) are added to what is
-/// there, or replace what has the same name.
+/// Only what is given changes, all else stays as it is. Values that repeat (--env, --port, --mount, --label,
+/// --constraint) are added to what is there, or replace what has the same name.
 ///
 /// To go back, update to the earlier image, which `warren service versions` shows. A `warren service rollback` that
 /// does it in one word comes with rollouts.
