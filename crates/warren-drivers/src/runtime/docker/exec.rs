@@ -11,10 +11,17 @@ use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
 use bollard::query_parameters::ResizeExecOptionsBuilder;
 use futures::{StreamExt, TryStreamExt, future};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often the engine is asked for a command's exit code after its output has ended, at first and at most.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// What a shell says of a command that is there and cannot be run.
+const CANNOT_RUN: i32 = 126;
+/// What a shell says of a command that is not there.
+const NOT_FOUND: i32 = 127;
 
 pub(super) async fn exec(
     client: &Client,
@@ -33,7 +40,14 @@ pub(super) async fn exec(
             return Err(client.unavailable(format!("{what} was started without its output")));
         }
     };
-    let control = Control { client: client.clone(), exec, what: what.clone(), tty: tty.is_some() };
+    let absent = Arc::new(AtomicBool::new(false));
+    let control = Control {
+        client: client.clone(),
+        exec,
+        what: what.clone(),
+        tty: tty.is_some(),
+        absent: Arc::clone(&absent),
+    };
     if let Some(size) = tty {
         // A command that has ended already has no terminal to resize, which engines say in several ways; one that has
         // not ended shows its output in the wrong width at worst.
@@ -44,7 +58,14 @@ pub(super) async fn exec(
     let meaning = client.translator(what);
     let output = output
         .map_err(move |error| meaning(&error))
-        .try_filter_map(|piece| future::ready(Ok(chunk(piece))));
+        .try_filter_map(|piece| future::ready(Ok(chunk(piece))))
+        .enumerate()
+        .map(move |(i, piece)| {
+            if i == 0 && piece.as_ref().is_ok_and(|piece| says_absent(&piece.bytes)) {
+                absent.store(true, Ordering::Relaxed);
+            }
+            piece
+        });
     Ok(ExecSession {
         stdin: stdin.then_some(input),
         output: output.boxed(),
@@ -77,12 +98,21 @@ fn chunk(piece: LogOutput) -> Option<OutputChunk> {
     Some(OutputChunk { stream, bytes })
 }
 
+/// Whether this is the engine's own complaint that there is no such command.
+fn says_absent(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let why = ["no such file or directory", "executable file not found"];
+    text.starts_with("OCI runtime exec failed") && why.iter().any(|why| text.contains(why))
+}
+
 #[derive(Debug)]
 struct Control {
     client: Client,
     exec: String,
     what: String,
     tty: bool,
+    /// Whether the engine said that there is no such command.
+    absent: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -104,7 +134,12 @@ impl ExecControl for Control {
             let call = self.client.docker.inspect_exec(&self.exec);
             let state = self.client.call(&self.what, READ, call).await?;
             if let (Some(code), Some(false) | None) = (state.exit_code, state.running) {
-                return Ok(i32::try_from(code).unwrap_or(i32::MAX));
+                let absent = self.absent.load(Ordering::Relaxed);
+                return Ok(match i32::try_from(code).unwrap_or(i32::MAX) {
+                    // Engines differ in what they say of it; shells do not.
+                    CANNOT_RUN if absent => NOT_FOUND,
+                    code => code,
+                });
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
