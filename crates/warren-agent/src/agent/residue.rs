@@ -27,8 +27,8 @@ pub struct Residue {
 
 impl Residue {
     /// Stops every task of this node as its service says, kills what still runs near `deadline`, and removes all
-    /// containers and their network, with `images` also the images that Warren brought. Tells how many containers there
-    /// were. Volumes stay.
+    /// containers, their network and the pins of their images, with `images` also the images that Warren brought.
+    /// Tells how many containers there were. Volumes stay.
     ///
     /// # Errors
     /// The runtime does not answer, or would not remove a container; others may be gone.
@@ -61,6 +61,8 @@ impl Residue {
         runtime.remove_networks().await?;
         if images {
             runtime.cleanup(&[]).await?;
+        } else {
+            runtime.unpin().await?;
         }
         Ok(containers.len())
     }

@@ -164,6 +164,10 @@ impl ContainerRuntime for Docker {
         image::cleanup(&self.client, &self.options.scope, keep).await
     }
 
+    async fn unpin(&self) -> Result<(), RuntimeError> {
+        image::unpin(&self.client, &self.options.scope).await
+    }
+
     async fn remove_networks(&self) -> Result<(), RuntimeError> {
         network::remove(&self.client, &self.options.scope).await
     }

@@ -131,6 +131,10 @@ impl<R: ContainerRuntime> ContainerRuntime for Measured<R> {
         self.measure("cleanup", self.inner.cleanup(keep)).await
     }
 
+    async fn unpin(&self) -> Result<(), RuntimeError> {
+        self.measure("unpin", self.inner.unpin()).await
+    }
+
     async fn remove_networks(&self) -> Result<(), RuntimeError> {
         self.measure("remove_networks", self.inner.remove_networks()).await
     }

@@ -205,6 +205,14 @@ pub trait ContainerRuntime: Send + Sync {
     /// [`RuntimeError::Unavailable`] or [`RuntimeError::Timeout`].
     async fn cleanup(&self, keep: &[PinnedImage]) -> Result<Vec<PinnedImage>, RuntimeError>;
 
+    /// Lets go of every pin. Images stay: a pin that is an image's only name is kept, since the image would go with it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Unavailable`] or [`RuntimeError::Timeout`].
+    async fn unpin(&self) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     /// Removes the networks of this [`Scope`]. Nothing happens where there is none.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use anyhow::{Context as _, ensure};
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptions,
+    RemoveContainerOptionsBuilder,
 };
 use warren_test::cluster::{Node, Runtime};
 use warren_test::gate::Gate;
@@ -112,6 +113,25 @@ async fn a_container_removed_behind_its_back_comes_back() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn down_leaves_nothing_of_a_node_but_the_images() {
+    let Some(docker) = engine("down_leaves_nothing_of_a_node_but_the_images").await else { return };
+    let node = Node::start(Runtime::Docker).await.unwrap();
+    create_web(&node, Runtime::Docker, "web", &[]).await.unwrap();
+    let cluster: String = node.cluster().unwrap().chars().take(8).collect();
+    let pin = format!("warren-pin/{cluster}-");
+    let pins = async || {
+        let images = docker.list_images(None::<ListImagesOptions>).await.unwrap();
+        let tags = images.into_iter().flat_map(|image| image.repo_tags);
+        tags.filter(|tag| tag.starts_with(&pin)).count()
+    };
+    assert_eq!(pins().await, 1);
+    node.ok(&["down", "--yes"]).await.unwrap();
+    assert_eq!((containers(&docker, &node).await.len(), pins().await), (0, 0));
+    let image = Runtime::Docker.web_image("v1").await.unwrap();
+    docker.inspect_image(&image).await.expect("the user's image stays");
 }
 
 #[tokio::test]

@@ -237,17 +237,10 @@ pub(super) async fn cleanup(
     keep: &[PinnedImage],
 ) -> Result<Vec<PinnedImage>, RuntimeError> {
     let keep: BTreeSet<&str> = keep.iter().map(|image| hex_of(&image.0)).collect();
-    let repositories = [PIN, PULLED].map(|kind| repository_of(kind, scope));
-    let filters = HashMap::from([("reference".to_owned(), repositories.to_vec())]);
-    let query = ListImagesOptionsBuilder::new().filters(&filters).build();
-    let listing = client.docker.list_images(Some(query));
     let mut removed = Vec::new();
-    for image in client.call("listing images", READ, listing).await? {
-        // A filtered list leaves out the names that the filter does not match.
-        let Some(names) = find(client, &image.id).await? else { continue };
-        let names = Names::of(names, &repositories);
+    for (id, names) in named(client, scope).await? {
         let mut kept = names.pins.iter().chain(&names.pulled);
-        let is_needed = in_use(client, &image.id, ours(scope)).await?;
+        let is_needed = in_use(client, &id, ours(scope)).await?;
         if is_needed || kept.any(|tag| keep.contains(hex_of(tag))) {
             continue;
         }
@@ -260,7 +253,7 @@ pub(super) async fn cleanup(
             }
         }
         // Somebody else's container needs it now; it goes when that has.
-        let is_free = !in_use(client, &image.id, HashMap::new()).await?;
+        let is_free = !in_use(client, &id, HashMap::new()).await?;
         if names.pulled.is_empty() || names.has_others || !is_free {
             continue;
         }
@@ -271,6 +264,33 @@ pub(super) async fn cleanup(
         removed.extend(names.digests.into_iter().map(PinnedImage));
     }
     Ok(removed)
+}
+
+pub(super) async fn unpin(client: &Client, scope: &Scope) -> Result<(), RuntimeError> {
+    for (_, names) in named(client, scope).await? {
+        if names.has_others || !names.pulled.is_empty() {
+            for tag in &names.pins {
+                untag(client, tag).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The images that Warren has given a name to, by their ids.
+async fn named(client: &Client, scope: &Scope) -> Result<Vec<(String, Names)>, RuntimeError> {
+    let repositories = [PIN, PULLED].map(|kind| repository_of(kind, scope));
+    let filters = HashMap::from([("reference".to_owned(), repositories.to_vec())]);
+    let query = ListImagesOptionsBuilder::new().filters(&filters).build();
+    let listing = client.docker.list_images(Some(query));
+    let mut all = Vec::new();
+    for image in client.call("listing images", READ, listing).await? {
+        // A filtered list leaves out the names that the filter does not match.
+        if let Some(found) = find(client, &image.id).await? {
+            all.push((image.id, Names::of(found, &repositories)));
+        }
+    }
+    Ok(all)
 }
 
 /// The names of one image.

@@ -131,6 +131,25 @@ async fn images_of_others_lose_only_our_pins() {
 }
 
 #[tokio::test]
+async fn a_pin_goes_unless_it_is_the_only_name() {
+    with_engine("a_pin_goes_unless_it_is_the_only_name", async |engine| {
+        let bench = Bench::new(engine).await.unwrap();
+        bench.runtime.pin(&bench.image).await.unwrap();
+        let before = tags(engine).await;
+        let pin = before.iter().find(|tag| **tag != engine.image).unwrap();
+        engine.docker.remove_image(&engine.image, None::<RemoveImageOptions>, None).await.unwrap();
+        bench.runtime.unpin().await.unwrap();
+        assert_eq!(tags(engine).await, std::slice::from_ref(pin), "the image would be gone");
+        let (repo, tag) = engine.image.rsplit_once(':').unwrap();
+        let query = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
+        engine.docker.tag_image(pin, Some(query)).await.unwrap();
+        bench.runtime.unpin().await.unwrap();
+        assert_eq!(tags(engine).await, std::slice::from_ref(&engine.image));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn leaving_keeps_only_what_is_not_ours() {
     with_engine("leaving_keeps_only_what_is_not_ours", async |engine| {
         let bench = Bench::new(engine).await.unwrap();
