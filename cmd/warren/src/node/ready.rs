@@ -37,6 +37,10 @@ impl Ready {
         if self.agent.network.borrow().is_none() {
             problems.push("the network of the tasks is not there yet: see the log".into());
         }
+        let silent = self.agent.silent.borrow();
+        if !silent.is_empty() {
+            problems.push(format!("the tasks cannot be seen: {}", *silent));
+        }
         let wanted = self.agent.traffic.borrow().epoch;
         let answered = *self.dns.borrow();
         if answered < wanted {

@@ -311,6 +311,13 @@ impl Desk {
             }
             news
         });
+        self.publish.silent.send_if_modified(|known| {
+            let news = known != floor.silent();
+            if news {
+                floor.silent().clone_into(known);
+            }
+            news
+        });
         self.outbox.update(statuses, now);
         let held = held.unwrap_or_default();
         if self.held_strays != held {

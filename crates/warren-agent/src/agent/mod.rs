@@ -56,6 +56,8 @@ pub struct Published {
     pub membership: watch::Receiver<Option<Membership>>,
     /// The network of its tasks, once it is there: from then on its gateway can be listened on.
     pub network: watch::Receiver<Option<NetworkSpec>>,
+    /// Why nothing is known of its containers; empty while the runtime answers.
+    pub silent: watch::Receiver<String>,
     /// Whether there is a session with the leader.
     pub connected: watch::Receiver<bool>,
 }
@@ -66,6 +68,7 @@ struct Publish {
     readiness: watch::Sender<Arc<BTreeMap<TaskId, bool>>>,
     membership: watch::Sender<Option<Membership>>,
     network: watch::Sender<Option<NetworkSpec>>,
+    silent: watch::Sender<String>,
     connected: watch::Sender<bool>,
 }
 
@@ -99,13 +102,15 @@ impl Agent {
         let (readiness, readiness_news) = watch::channel(Arc::default());
         let (membership, membership_news) = watch::channel(None);
         let (network, network_news) = watch::channel(None);
+        let (silent, silent_news) = watch::channel(String::new());
         let (connected, connected_news) = watch::channel(false);
-        let publish = Publish { traffic, readiness, membership, network, connected };
+        let publish = Publish { traffic, readiness, membership, network, silent, connected };
         let published = Published {
             traffic: traffic_news,
             readiness: readiness_news,
             membership: membership_news,
             network: network_news,
+            silent: silent_news,
             connected: connected_news,
         };
         Ok((Self { options, key, boot, open, acked: None, publish }, published))

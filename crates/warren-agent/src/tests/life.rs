@@ -195,10 +195,11 @@ async fn a_pull_is_called_off_when_the_task_is_not_wanted_any_more() {
 async fn a_runtime_that_is_gone_for_a_while_is_named_and_nothing_is_lost() {
     let machine = Machine::new();
     let mut manager = machine.manager().await;
-    let _agent = machine.agent();
+    let mut agent = machine.agent();
     let mut session = manager.welcome().await;
     session.full(1, &[task(1, 5)], None).await;
     session.until_ready(1).await;
+    assert_eq!(*agent.published.silent.borrow(), "");
     machine.sim.change(|world| world.down = true);
     // A task that comes now makes the agent look.
     let tasks = [task(1, 5), task(2, 5)];
@@ -206,9 +207,13 @@ async fn a_runtime_that_is_gone_for_a_while_is_named_and_nothing_is_lost() {
     let named = |status: &v1::TaskStatus| status.detail.contains("sim is not available");
     let waiting = session.until_status(2, "the reason is told", named).await;
     assert!(waiting.end.is_none());
+    let silent = agent.published.silent.wait_for(|why| why.contains("sim is not available"));
+    within("the node knows why", silent).await.unwrap();
     let networks = machine.sim.world().networks;
     machine.sim.change(|world| world.down = false);
     session.until_ready(2).await;
+    let silent = agent.published.silent.wait_for(String::is_empty);
+    within("the node knows that it is back", silent).await.unwrap();
     assert_eq!(machine.sim.world().starts[&TaskId(1)], 1, "what ran runs on");
     assert!(machine.sim.world().networks > networks, "the network is looked after again");
 }

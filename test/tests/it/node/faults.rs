@@ -200,6 +200,9 @@ async fn an_engine_that_is_away_stops_nothing() {
     })
     .await
     .unwrap();
+    let http = node.http_address().unwrap();
+    let (status, report) = http::get(http, "/readyz").await.unwrap();
+    assert!(status == 503 && report.contains("docker"), "{status} {report}");
     // Its name still resolves to the tasks, and they still serve.
     assert_eq!(resolve(&node, "web.warren.", 2).await.unwrap(), addresses);
     for address in &addresses {

@@ -78,6 +78,11 @@ impl Floor {
         }
     }
 
+    /// Why nothing is known of the containers; empty while the runtime answers.
+    pub(in crate::agent) fn silent(&self) -> &str {
+        self.silent.as_deref().unwrap_or_default()
+    }
+
     fn hear_events(&mut self) {
         let Some(runtime) = self.runtime().cloned() else { return };
         self.work.spawn(async move {
