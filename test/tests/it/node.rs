@@ -3,6 +3,7 @@
 //! Each test takes a runtime and runs once with processes and once with containers.
 
 mod api;
+mod checks;
 mod faults;
 mod guide;
 mod input;

@@ -76,6 +76,11 @@ async fn a_manifest_is_taken_whole_or_not_at_all() {
         let left = node.json(&["service", "ls"]).await.unwrap();
         assert_eq!(left, serde_json::json!([]), "{manifest}");
     }
+    let latin = node.scratch("latin.yaml");
+    std::fs::write(&latin, [good.as_bytes(), b"user: J\xf6rg\n"].concat()).unwrap();
+    let said = node.command(&["apply", "-f", latin.to_str().unwrap()]).await.unwrap();
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.talk.contains("latin.yaml: not UTF-8 from byte"), "{said:?}");
     let said = node.command_with_input(&["apply", "-f", "-"], &good).await.unwrap();
     assert_eq!(said.code, Some(0), "{said:?}");
 }
