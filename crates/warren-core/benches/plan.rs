@@ -107,6 +107,7 @@ fn run_all(cluster: &mut Cluster, observed: &mut Observed) {
         let seen = TaskObserved {
             phase: Phase::Running,
             ready_since: Some(ClusterTime::START),
+            unready_since: None,
             healthy: None,
             restarts: 0,
             detail: String::new(),

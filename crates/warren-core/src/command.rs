@@ -1,10 +1,13 @@
 //! What can be asked of the replicated state. A command says what is intended and carries its guard: what its author
 //! believed. [`crate::State::apply`] checks the guard again and refuses what no longer holds.
 
-use crate::id::{Generation, LogIndex, NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use crate::id::{
+    Generation, LogIndex, NodeId, NoticeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId,
+};
 use crate::node::{Availability, NodeFacts, Role};
+use crate::rollout::{Back, Move, Phase as RolloutPhase, Promotion};
 use crate::service::Actor;
-use crate::spec::{LabelKey, ServiceName, ServiceSpec};
+use crate::spec::{LabelKey, RoleName, ServiceName, ServiceSpec};
 use crate::state::ClusterId;
 use crate::task::{End, Phase, StopReason};
 use crate::time::{ClusterTime, WallTime};
@@ -58,6 +61,8 @@ pub enum Command {
         by: Actor,
         /// Why, in the user's words.
         cause: String,
+        /// Whether a freeze does not hold it, and why the writer says so.
+        freeze_override: Option<String>,
     },
     /// Changes the number of replicas.
     ScaleService {
@@ -180,6 +185,85 @@ pub enum Command {
         /// Labels to take away.
         remove: BTreeSet<LabelKey>,
     },
+    /// Moves a rollout on, as planned.
+    MoveRollout {
+        /// Of which service.
+        service: ServiceId,
+        /// Which rollout.
+        rollout: RolloutId,
+        /// What had happened to it when it was planned.
+        seq: u64,
+        /// What is next.
+        to: Move,
+    },
+    /// A person steers a rollout.
+    SteerRollout {
+        /// Of which service.
+        service: ServiceId,
+        /// What is asked.
+        steer: Steer,
+        /// Who.
+        by: Actor,
+    },
+    /// Goes back: ends the release under way, or begins one to an earlier revision.
+    RollbackService {
+        /// Which.
+        service: ServiceId,
+        /// To where; what was stable before where absent.
+        to: Option<RevisionNumber>,
+        /// With every step of the strategy, where a release was accepted already.
+        careful: bool,
+        /// How traffic goes back, where a release is under way.
+        back: Back,
+        /// Who.
+        by: Actor,
+        /// Why, in the user's words.
+        reason: String,
+    },
+    /// Begins the update that waited for the end of another.
+    StartQueued {
+        /// Of which service.
+        service: ServiceId,
+        /// The generation that was planned with.
+        expect: Generation,
+    },
+    /// Holds releases, or lets them go again.
+    SetFreeze {
+        /// Of which service; of all where absent.
+        service: Option<ServiceId>,
+        /// Why; absent to end the freeze.
+        reason: Option<String>,
+        /// Who.
+        by: Actor,
+    },
+    /// Calls of hooks were answered, or given up.
+    SettleNotices {
+        /// Which, each with what went wrong, if anything did.
+        results: Vec<(NoticeId, Option<String>)>,
+    },
+}
+
+/// What a person asks of a rollout.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Steer {
+    /// Stand still. Gates stay armed.
+    Pause {
+        /// Why.
+        reason: String,
+    },
+    /// Go on, also after failures.
+    Resume,
+    /// Go faster.
+    Promote(Promotion),
+    /// Another attempt at the same revision.
+    Retry,
+    /// Agree to the step that waits for it.
+    Approve {
+        /// The roles that the person has.
+        roles: Vec<RoleName>,
+        /// What they say.
+        comment: String,
+    },
 }
 
 /// One task to make.
@@ -227,6 +311,24 @@ pub enum Applied {
     },
     /// Tasks were made, in the order asked.
     Tasks(Vec<TaskId>),
+    /// An update waits for the end of the release under way.
+    Queued {
+        /// Of which service.
+        id: ServiceId,
+        /// Its generation now.
+        generation: Generation,
+        /// What it waits for.
+        behind: RolloutId,
+    },
+    /// A rollout was begun or steered.
+    Rollout {
+        /// Which.
+        id: RolloutId,
+        /// Of which service.
+        service: ServiceId,
+        /// The service's generation now.
+        generation: Generation,
+    },
 }
 
 /// Why a command changed nothing. Normal: its author believed what is no longer so, or asked for what cannot be.
@@ -282,6 +384,63 @@ pub enum Rejection {
         count: u64,
         /// The most there may be.
         max: u64,
+    },
+    /// A release is under way that does not allow it.
+    #[error(
+        "service {name} is in release {rollout} ({from} to {to}, {phase}, begun by {by}): {instead}"
+    )]
+    Busy {
+        /// Which service.
+        name: ServiceName,
+        /// Its release.
+        rollout: RolloutId,
+        /// From where, as in `v1`; `nothing` in a first deployment.
+        from: String,
+        /// To where.
+        to: RevisionNumber,
+        /// How far it is.
+        phase: RolloutPhase,
+        /// Who began it.
+        by: Actor,
+        /// What to do.
+        instead: String,
+    },
+    /// There is no release under way.
+    #[error("service {name} has no release under way{last}: {instead}")]
+    NoRollout {
+        /// Which service.
+        name: ServiceName,
+        /// What became of the last one, in brackets; empty where there was none.
+        last: String,
+        /// What to do.
+        instead: String,
+    },
+    /// There is nothing to go back to.
+    #[error("nothing to roll back to: {0}")]
+    NothingBefore(String),
+    /// A release that cannot be made as asked.
+    #[error("{0}")]
+    Unfit(String),
+    /// What was asked of a rollout is not possible where it is.
+    #[error("{0}")]
+    NotNow(String),
+    /// The person has none of the roles that are asked for.
+    #[error("{by} cannot approve this step: it asks for {roles}")]
+    NotYours {
+        /// Who.
+        by: Actor,
+        /// Which roles would do.
+        roles: String,
+    },
+    /// A freeze holds it.
+    #[error(
+        "releases are frozen by {by}: {reason}. Wait for `warren freeze off`, or override it with a reason"
+    )]
+    Frozen {
+        /// Who froze.
+        by: Actor,
+        /// Why.
+        reason: String,
     },
     /// A subnet that cannot be had.
     #[error("no subnet for the node: {0}")]

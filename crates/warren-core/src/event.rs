@@ -1,9 +1,10 @@
 //! What happened, for people and for watchers. Every event is the effect of one committed entry.
 
-use crate::id::{LogIndex, NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use crate::id::{LogIndex, NodeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId};
 use crate::node::Availability;
+use crate::rollout::Happened;
 use crate::service::Actor;
-use crate::spec::{HostName, ServiceName};
+use crate::spec::{HostName, ServiceName, Strategy};
 use crate::task::{Phase, StopReason};
 use crate::time::{ClusterTime, WallTime};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,34 @@ pub enum EventKind {
         /// What happened to it.
         change: NodeChange,
     },
+    /// A release came further.
+    Rollout {
+        /// Which.
+        id: RolloutId,
+        /// Whose.
+        service: ServiceId,
+        /// The service's name.
+        name: ServiceName,
+        /// From where; absent in a first deployment.
+        from: Option<RevisionNumber>,
+        /// To where.
+        to: RevisionNumber,
+        /// Its shape.
+        strategy: Strategy,
+        /// Who did it: a user, or a part of Warren.
+        by: Actor,
+        /// What happened.
+        what: Happened,
+    },
+    /// Releases are held, or go on.
+    Freeze {
+        /// Of which service; of all where absent.
+        service: Option<ServiceName>,
+        /// Why; absent where the freeze ends.
+        reason: Option<String>,
+        /// Who did it.
+        by: Actor,
+    },
 }
 
 /// What was done to a service.
@@ -92,6 +121,8 @@ pub enum ServiceChange {
     Removed,
     /// Every slot runs this revision now.
     Accepted(RevisionNumber),
+    /// Given a new intent, which waits for the end of the release under way.
+    Queued,
 }
 
 /// What became of a task.
@@ -137,6 +168,7 @@ impl fmt::Display for EventKind {
                 ServiceChange::Restarted => write!(f, "service {name} restarted by {by}"),
                 ServiceChange::Deleted => write!(f, "service {name} deleted by {by}"),
                 ServiceChange::Removed => write!(f, "service {name} is gone"),
+                ServiceChange::Queued => write!(f, "an update of service {name} by {by} waits"),
                 ServiceChange::Accepted(revision) => {
                     write!(f, "service {name} runs {revision} on every slot")
                 }
@@ -153,6 +185,20 @@ impl fmt::Display for EventKind {
                     }
                     TaskChange::Draining(reason) => write!(f, "out of traffic: {reason}"),
                     TaskChange::Stopping(reason) => write!(f, "stopping on {node}: {reason}"),
+                }
+            }
+            Self::Rollout { id, name, to, by, what, .. } => {
+                write!(f, "release {id} of {name} to {to}: {what}")?;
+                if by.is_person() { write!(f, " (by {by})") } else { Ok(()) }
+            }
+            Self::Freeze { service, reason, by } => {
+                match service {
+                    Some(name) => write!(f, "releases of {name} ")?,
+                    None => f.write_str("all releases ")?,
+                }
+                match reason {
+                    Some(reason) => write!(f, "frozen by {by}: {reason}"),
+                    None => write!(f, "go on, says {by}"),
                 }
             }
             Self::Node { id, hostname, change } => {

@@ -65,6 +65,10 @@ id!(
     RolloutId, u64, "r", "a rollout"
 );
 id!(
+    /// One call of a hook that is to be made. Printed `h9`.
+    NoticeId, u64, "h", "a notice"
+);
+id!(
     /// The number of a revision within its service, from 1. Printed `v3`.
     RevisionNumber, u32, "v", "a revision"
 );

@@ -70,6 +70,8 @@ pub struct TaskObserved {
     pub phase: Phase,
     /// Since when it is ready without a break; absent while it is not.
     pub ready_since: Option<ClusterTime>,
+    /// Since when it is not ready, as far as this leader knows; absent while it is.
+    pub unready_since: Option<ClusterTime>,
     /// Whether its health check passes; absent without a check or before its first verdict.
     pub healthy: Option<bool>,
     /// Restarts in place within the policy's window.

@@ -1,6 +1,7 @@
 //! What is waited for, as data. `warren why`, `service ps` and the live progress print this and nothing else.
 
 use crate::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use crate::rollout::RolloutWait;
 use crate::scheduler::Explain;
 use crate::task::{Phase, StopReason};
 use crate::time::ClusterTime;
@@ -138,6 +139,8 @@ pub enum WaitReason {
         /// What limits it now.
         limit: &'static str,
     },
+    /// The release under way waits.
+    Release(RolloutWait),
     /// It is to go, and is still needed until others are ready.
     Held {
         /// Which task.
@@ -185,6 +188,7 @@ impl fmt::Display for WaitReason {
             Self::Replacing { left, revision, limit } => {
                 write!(f, "{left} tasks still to be replaced by {revision} ({limit})")
             }
+            Self::Release(wait) => write!(f, "release: {wait}"),
             Self::Held { task, reason } => {
                 write!(f, "{task} ({reason}) stays until enough others are ready")
             }

@@ -1,6 +1,7 @@
 //! Services and their revisions.
 
 use crate::id::{Generation, RevisionNumber, ServiceId, Slot};
+use crate::rollout::Rollout;
 use crate::spec::{Hash, ServiceSpec, Template};
 use crate::time::{ClusterTime, WallTime};
 use crate::units::Weight;
@@ -12,6 +13,20 @@ use std::sync::Arc;
 /// Who did something, as the audit and `history` show it: a user of the API, or a part of Warren.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Actor(pub String);
+
+impl Actor {
+    /// Warren itself, where a rule of a rollout decided.
+    #[must_use]
+    pub fn warren() -> Self {
+        Self("warren".to_owned())
+    }
+
+    /// Whether somebody outside of Warren did it.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        *self != Self::warren()
+    }
+}
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,15 +51,57 @@ pub struct Revision {
     pub by: Actor,
     /// Why, in the user's words; empty where none were given.
     pub cause: String,
+    /// When it was accepted as stable last; absent where it never was.
+    pub last_good: Option<ClusterTime>,
 }
 
 /// How much of a service's traffic goes to which revision.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Split {
-    /// Grows with each change.
+    /// The traffic epoch of its last change.
     pub epoch: u64,
+    /// When that was.
+    pub since: ClusterTime,
     /// Weights that sum to 1000; empty where every ready task has an equal share.
     pub weights: Vec<(RevisionNumber, Weight)>,
+}
+
+impl Split {
+    /// The share of one revision; absent where shares are equal.
+    #[must_use]
+    pub fn weight_of(&self, revision: RevisionNumber) -> Option<Weight> {
+        let found = self.weights.iter().find(|(number, _)| *number == revision);
+        let share = found.map_or(Weight::ZERO, |(_, weight)| *weight);
+        (!self.weights.is_empty()).then_some(share)
+    }
+}
+
+/// An order that no release begins and none goes forward. Ways back are never held.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Freeze {
+    /// Who.
+    pub by: Actor,
+    /// Why, in words.
+    pub reason: String,
+    /// Since when.
+    pub since: ClusterTime,
+    /// The same on the wall clock of the leader, for people.
+    pub wall: WallTime,
+}
+
+/// An update that waits for the end of an earlier one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QueuedUpdate {
+    /// The intent.
+    pub spec: ServiceSpec,
+    /// Who.
+    pub by: Actor,
+    /// Why, in their words.
+    pub cause: String,
+    /// Whether a freeze does not hold it, and why a person said so.
+    pub freeze_override: Option<String>,
+    /// Since when it waits.
+    pub since: ClusterTime,
 }
 
 /// The failures of one slot in a row.
@@ -71,14 +128,24 @@ pub struct Service {
     pub revisions: BTreeMap<RevisionNumber, Arc<Revision>>,
     /// The revision that tasks are to run.
     pub current: RevisionNumber,
-    /// The last revision that ran on every slot; absent before the first did.
+    /// The last accepted revision; absent before the first was.
     pub stable: Option<RevisionNumber>,
+    /// The accepted revisions, the way back: the last is the stable one. A rollback takes off what it goes back over.
+    pub accepted: Vec<RevisionNumber>,
+    /// The release under way.
+    pub rollout: Option<Arc<Rollout>>,
+    /// Ended releases, oldest first: [`ROLLOUTS_KEPT`](crate::rollout::ROLLOUTS_KEPT) at most.
+    pub past: Vec<Arc<Rollout>>,
+    /// An update that waits for the end of this one.
+    pub queued: Option<Box<QueuedUpdate>>,
+    /// Whether releases of this service are held.
+    pub frozen: Option<Freeze>,
     /// Counts `service restart`: tasks of an earlier round are replaced.
     pub round: u32,
     /// Whether it is going away.
     pub deleting: bool,
-    /// Slots whose tasks fail.
-    pub failures: BTreeMap<Slot, SlotFailures>,
+    /// Slots whose tasks fail, by what they run.
+    pub failures: BTreeMap<(RevisionNumber, Slot), SlotFailures>,
     /// How traffic is shared.
     pub split: Split,
     /// When it was made.

@@ -5,6 +5,7 @@ use crate::observed::Observed;
 use crate::service::Service;
 use crate::spec::{HostName, Port, ServiceName};
 use crate::state::State;
+use crate::time::ClusterTime;
 use crate::units::Weight;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +61,8 @@ pub struct ServiceTraffic {
     pub stable: Option<RevisionNumber>,
     /// The revision that is coming in, `canary.NAME` and `preview.NAME`; absent at rest.
     pub incoming: Option<RevisionNumber>,
+    /// The revision that a release started from; absent at rest.
+    pub outgoing: Option<RevisionNumber>,
     /// Whether tasks or split are changing, which shortens the TTL.
     pub live: bool,
     /// Named ports, for SRV; a port without a name is not listed.
@@ -104,6 +107,23 @@ pub struct Endpoint {
     pub ready: bool,
 }
 
+/// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited for
+/// as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says.
+#[must_use]
+pub fn settled_at(observed: &Observed, epoch: u64, since: ClusterTime) -> ClusterTime {
+    let cut_off = since.after(TRAFFIC_LEASE);
+    let live = observed.nodes.values().filter(|node| node.connected);
+    let acked = live.map(|node| node.acks.since(epoch).unwrap_or(cut_off).min(cut_off));
+    acked.max().unwrap_or(since).max(since)
+}
+
+/// The nodes that are connected and do not answer with `epoch` yet.
+#[must_use]
+pub fn unacked(observed: &Observed, epoch: u64) -> Vec<NodeId> {
+    let live = observed.nodes.iter().filter(|(_, node)| node.connected);
+    live.filter(|(_, node)| node.acks.since(epoch).is_none()).map(|(id, _)| *id).collect()
+}
+
 /// The view of a state and of what has been heard.
 #[must_use]
 pub fn view(state: &State, observed: &Observed) -> TrafficView {
@@ -142,12 +162,15 @@ pub fn service_traffic(state: &State, observed: &Observed, service: &Service) ->
             leaving |= task.is_live() && !task.is_wanted();
         }
     }
-    let changing = service.stable.is_some_and(|stable| stable != service.current);
+    let live_rollout = service.rollout.as_ref();
+    let incoming = live_rollout.filter(|live| live.from.is_some()).map(|live| live.to);
+    let changing = service.stable.is_some() && live_rollout.is_some();
     ServiceTraffic {
         split_epoch: service.split.epoch,
         weights: service.split.weights.clone(),
         stable: service.stable,
-        incoming: changing.then_some(service.current),
+        incoming,
+        outgoing: live_rollout.and_then(|live| live.from),
         live: changing || leaving,
         ports: service
             .spec

@@ -70,10 +70,12 @@ impl Observer {
         };
         let before = self.observed.tasks.get(id);
         let was_ready = before.and_then(|before| before.ready_since);
+        let was_unready = before.and_then(|before| before.unready_since);
         let is_ready = status.ready && status.phase == Phase::Running;
         let heard = TaskObserved {
             phase: status.phase,
             ready_since: is_ready.then(|| was_ready.unwrap_or(now)),
+            unready_since: (!is_ready).then(|| was_unready.unwrap_or(now)),
             healthy: status.healthy,
             restarts: status.restarts,
             detail: status.detail.clone(),

@@ -102,7 +102,14 @@ fn code_of(rejection: &Rejection) -> Code {
         Rejection::NoService(_) | Rejection::NoNode(_) => Code::NotFound,
         Rejection::NameFixed(_) => Code::InvalidArgument,
         Rejection::Conflict { .. } | Rejection::Deleting(_) | Rejection::Stale(_) => Code::Aborted,
-        Rejection::NotScalable(_) => Code::FailedPrecondition,
+        Rejection::NotScalable(_)
+        | Rejection::Busy { .. }
+        | Rejection::NoRollout { .. }
+        | Rejection::NothingBefore(_)
+        | Rejection::NotNow(_)
+        | Rejection::Frozen { .. } => Code::FailedPrecondition,
+        Rejection::Unfit(_) => Code::InvalidArgument,
+        Rejection::NotYours { .. } => Code::PermissionDenied,
         Rejection::TooMany { .. } | Rejection::NoSubnet(_) => Code::ResourceExhausted,
     }
 }

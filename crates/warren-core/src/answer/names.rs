@@ -24,7 +24,8 @@ impl Names {
             |endpoint: &&Endpoint| endpoint.ready && unready.binary_search(&endpoint.task).is_err();
         let mut by_revision: BTreeMap<RevisionNumber, Vec<Target>> = BTreeMap::new();
         let named = traffic.weights.iter().map(|(revision, _)| *revision);
-        for revision in named.chain(traffic.stable).chain(traffic.incoming) {
+        for revision in named.chain(traffic.stable).chain(traffic.incoming).chain(traffic.outgoing)
+        {
             by_revision.entry(revision).or_default();
         }
         for endpoint in &traffic.endpoints {
@@ -53,7 +54,12 @@ impl Names {
         match qualifier {
             None => Some(&self.all),
             Some(b"stable") => self.traffic.stable.map_or(Some(&self.nothing), of),
-            Some(b"canary" | b"preview") => self.traffic.incoming.map_or(Some(&self.nothing), of),
+            Some(b"blue") => {
+                self.traffic.outgoing.or(self.traffic.stable).map_or(Some(&self.nothing), of)
+            }
+            Some(b"canary" | b"preview" | b"green") => {
+                self.traffic.incoming.map_or(Some(&self.nothing), of)
+            }
             Some(label) => of(id(label)?),
         }
     }

@@ -4,10 +4,12 @@
 use super::Planner;
 use super::seen::Seen;
 use crate::command::Command;
+use crate::id::ServiceId;
 use crate::report::{ServiceReport, Wait, WaitReason};
 use crate::task::{Desired, Phase, StopReason};
 use crate::time::ClusterTime;
-use crate::traffic::{TRAFFIC_LEASE, TTL};
+use crate::traffic::{self, TRAFFIC_LEASE, TTL, TTL_LIVE};
+use std::time::Duration;
 
 impl Planner<'_> {
     /// Tells the drained tasks to stop whose time has come; the others are reported and woken for.
@@ -44,9 +46,21 @@ impl Planner<'_> {
         if task.phase < Phase::Running || !task.is_ready() {
             return None;
         }
-        let cut_off = since.after(TRAFFIC_LEASE);
-        let live = self.observed.nodes.values().filter(|node| node.connected);
-        let acked = live.map(|node| node.acks.since(epoch).unwrap_or(cut_off).min(cut_off));
-        Some(acked.max().unwrap_or(since).max(since).after(TTL))
+        let settled = traffic::settled_at(self.observed, epoch, since);
+        Some(self.forgotten_at(task.service, settled).after(self.drain_of(task.service)))
+    }
+
+    /// When no cache has an answer any more that was given before `settled`. While a release is under way answers are
+    /// short-lived, once those from before it have expired.
+    fn forgotten_at(&self, service: ServiceId, settled: ClusterTime) -> ClusterTime {
+        let at_rest = settled.after(TTL);
+        let live = self.state.service(service).and_then(|service| service.rollout.as_ref());
+        let long_ones = live.map(|live| live.started.after(TRAFFIC_LEASE + TTL));
+        long_ones.map_or(at_rest, |expired| at_rest.min(expired.max(settled.after(TTL_LIVE))))
+    }
+
+    /// How long the tasks of a service run on once no answer names them.
+    fn drain_of(&self, service: ServiceId) -> Duration {
+        self.state.service(service).map_or(Duration::ZERO, |service| service.spec.update.drain)
     }
 }

@@ -17,7 +17,7 @@ impl Round<'_, '_> {
             Order::StopFirst => 0,
         };
         let most = self.counts.replicas.saturating_add(surge);
-        let mut room = most.saturating_sub(self.counts.live);
+        let mut room = most.saturating_sub(self.counts.live).min(self.goal.room);
         for index in 0..self.slots.len() {
             let filled = self.slots[index];
             if filled.new.is_some() || filled.old.is_some() {
@@ -26,7 +26,11 @@ impl Round<'_, '_> {
             if self.is_done(filled.ended) {
                 self.report.completed += 1;
             } else if let Some(due) = self.backoff_until(filled.slot) {
-                let failures = self.service.failures.get(&filled.slot).map_or(0, |f| f.count);
+                let failures = self
+                    .service
+                    .failures
+                    .get(&(self.goal.revision, filled.slot))
+                    .map_or(0, |f| f.count);
                 let reason = WaitReason::BackOff { failures, last: end_of(filled.ended) };
                 let since = filled.ended.map(|task| task.changed);
                 self.wait(Some(filled.slot), reason, since, Some(due));
@@ -39,7 +43,7 @@ impl Round<'_, '_> {
 
     /// Until when a slot whose tasks failed stays empty; absent once that is over.
     pub(super) fn backoff_until(&self, slot: Slot) -> Option<ClusterTime> {
-        let failures = self.service.failures.get(&slot)?;
+        let failures = self.service.failures.get(&(self.goal.revision, slot))?;
         let wait = self.service.spec.restart.backoff(failures.count.saturating_sub(1));
         Some(failures.last.after(wait)).filter(|due| *due > self.planner.now)
     }
@@ -59,7 +63,9 @@ impl Round<'_, '_> {
     }
 
     fn choose_nodes(&mut self) -> Vec<Placing> {
-        let revision = self.service.current_revision();
+        let Some(revision) = self.service.revisions.get(&self.goal.revision) else {
+            return Vec::new();
+        };
         let group = Group {
             service: self.service.id,
             revision: revision.number,

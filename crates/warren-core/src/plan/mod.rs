@@ -6,6 +6,7 @@
 mod drain;
 mod fill;
 mod global;
+mod release;
 mod replace;
 mod seen;
 mod service;

@@ -32,16 +32,16 @@ impl<'a> Round<'_, 'a> {
             (None, Order::StartFirst) => "new tasks first, within max-surge and parallelism",
             (None, Order::StopFirst) => "old tasks first, within max-unavailable and parallelism",
         };
-        let (left, revision) = (self.counts.old, self.service.current);
+        let (left, revision) = (self.counts.old, self.goal.revision);
         let reason = WaitReason::Replacing { left, revision, limit };
-        self.wait(None, reason, Some(self.service.changed), pause);
+        self.wait(None, reason, Some(self.goal.since), pause);
         if pause.is_some() {
             return;
         }
         let old = self.next_to_replace();
         match self.limits.order {
             Order::StartFirst => {
-                let starts = rolling::starts(&self.limits, &self.counts);
+                let starts = rolling::starts(&self.limits, &self.counts).min(self.goal.room);
                 let starts = starts.saturating_sub(to_u32(self.place.len()));
                 self.place.extend(old.iter().take(starts as usize).map(|task| task.slot));
             }
@@ -60,7 +60,7 @@ impl<'a> Round<'_, 'a> {
     }
 
     /// The old tasks without a replacement, those first that are missed least: unready ones, those on nodes that are
-    /// being drained, earlier revisions.
+    /// being drained, what a superseded release left, earlier revisions.
     fn next_to_replace(&mut self) -> Vec<Seen<'a>> {
         let mut old = Vec::new();
         for filled in self.slots.iter().filter(|slot| slot.new.is_none()) {
@@ -71,18 +71,19 @@ impl<'a> Round<'_, 'a> {
             }
         }
         old.sort_by_key(|task| {
-            (task.is_ready(), self.is_on_open_node(task), task.revision, task.slot)
+            let known = Some(task.revision) == self.service.stable;
+            (task.is_ready(), self.is_on_open_node(task), known, task.revision, task.slot)
         });
         old
     }
 
     /// Until when to wait after the last finished batch; absent where the delay is over or there is none.
     fn batch_pause(&self) -> Option<ClusterTime> {
-        let delay = self.service.spec.update.delay;
+        let delay = self.goal.settings.delay;
         if delay == Duration::ZERO {
             return None;
         }
-        let placed_since = |task: &Seen<'_>| task.created >= self.service.changed;
+        let placed_since = |task: &Seen<'_>| task.created >= self.goal.since;
         let new = self.slots.iter().filter_map(|slot| slot.new).filter(placed_since);
         let last = new.filter_map(|task| self.available_at(&task)).max()?;
         Some(last.after(delay)).filter(|until| *until > self.planner.now)

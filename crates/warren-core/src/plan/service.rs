@@ -2,13 +2,14 @@
 
 use super::Planner;
 use super::global::Wanted;
+use super::release;
 use super::seen::Seen;
 use crate::command::Command;
-use crate::id::{Slot, TaskId};
+use crate::id::{RevisionNumber, Slot, TaskId};
 use crate::report::{ServiceReport, Status, Wait, WaitReason};
 use crate::rollout::rolling::{Counts, Limits};
 use crate::service::Service;
-use crate::spec::RestartCondition;
+use crate::spec::{RestartCondition, UpdateSettings};
 use crate::task::{Phase, StopReason, Task};
 use crate::time::ClusterTime;
 use std::collections::BTreeMap;
@@ -28,10 +29,26 @@ pub(super) struct Filled<'a> {
     pub(super) ended: Option<Seen<'a>>,
 }
 
+/// What a round of planning is to bring about.
+#[derive(Clone, Copy)]
+pub(super) struct Goal<'a> {
+    /// What every slot is to run.
+    pub(super) revision: RevisionNumber,
+    /// The limits.
+    pub(super) settings: &'a UpdateSettings,
+    /// Whether surge and unavailable are the only ones.
+    pub(super) fast: bool,
+    /// Since when.
+    pub(super) since: ClusterTime,
+    /// How many tasks of the service may still be started, whatever they run.
+    pub(super) room: u32,
+}
+
 /// One service in one round of planning: what is there, what may be done, and what is to be proposed.
 pub(super) struct Round<'p, 'a> {
     pub(super) planner: &'p mut Planner<'a>,
     pub(super) service: &'a Service,
+    pub(super) goal: Goal<'a>,
     pub(super) tasks: &'p [Seen<'a>],
     pub(super) slots: Vec<Filled<'a>>,
     pub(super) limits: Limits,
@@ -49,13 +66,38 @@ pub(super) struct Round<'p, 'a> {
 pub(super) fn plan<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &[Seen<'a>]) {
     let mut report = if service.deleting {
         delete(planner, service, tasks)
+    } else if let Some(live) = &service.rollout {
+        release::plan(planner, service, live, tasks)
     } else {
-        Round::new(planner, service, tasks).reconcile()
+        rest(planner, service, tasks)
     };
     report.running = count(tasks, |task| task.is_live() && task.phase == Phase::Running);
     report.ready = count(tasks, |task| task.is_serving());
     report.status = status(service, tasks, &report);
     planner.plan.report.services.insert(service.id, report);
+}
+
+/// A service that no release moves.
+fn rest<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &[Seen<'a>]) -> ServiceReport {
+    if service.queued.is_some() {
+        let (service, expect) = (service.id, service.generation);
+        planner.plan.commands.push(Command::StartQueued { service, expect });
+    }
+    let goal = Goal {
+        revision: service.current,
+        settings: &service.spec.update,
+        fast: false,
+        since: service.changed,
+        room: u32::MAX,
+    };
+    let wanted = planner.wanted(service);
+    let mut round = Round::new(planner, service, goal, tasks, ServiceReport::default());
+    round.reconcile(&wanted);
+    round.accept();
+    let mut report = round.report;
+    report.desired = wanted.count();
+    planner.stop_drained(tasks, &mut report);
+    report
 }
 
 fn delete(planner: &mut Planner<'_>, service: &Service, tasks: &[Seen<'_>]) -> ServiceReport {
@@ -77,12 +119,18 @@ fn delete(planner: &mut Planner<'_>, service: &Service, tasks: &[Seen<'_>]) -> S
 }
 
 impl<'p, 'a> Round<'p, 'a> {
-    fn new(planner: &'p mut Planner<'a>, service: &'a Service, tasks: &'p [Seen<'a>]) -> Self {
-        let report = ServiceReport::default();
-        let limits = Limits::new(&service.spec.update, &service.current_revision().template, 0);
+    pub(super) fn new(
+        planner: &'p mut Planner<'a>,
+        service: &'a Service,
+        goal: Goal<'a>,
+        tasks: &'p [Seen<'a>],
+        report: ServiceReport,
+    ) -> Self {
+        let limits = limits(service, &goal, 0);
         Self {
             planner,
             service,
+            goal,
             tasks,
             slots: Vec::new(),
             limits,
@@ -94,13 +142,11 @@ impl<'p, 'a> Round<'p, 'a> {
         }
     }
 
-    fn reconcile(mut self) -> ServiceReport {
-        let wanted = self.planner.wanted(self.service);
+    /// Proposes what brings the wanted slots closer to the goal.
+    pub(super) fn reconcile(&mut self, wanted: &Wanted) {
         let replicas = wanted.count();
-        let template = &self.service.current_revision().template;
-        self.report.desired = replicas;
-        self.limits = Limits::new(&self.service.spec.update, template, replicas);
-        let surplus = self.fill_slots(&wanted);
+        self.limits = limits(self.service, &self.goal, replicas);
+        let surplus = self.fill_slots(wanted);
         self.counts = self.count();
         self.spare =
             self.counts.ready.saturating_sub(replicas.saturating_sub(self.limits.unavailable));
@@ -112,9 +158,6 @@ impl<'p, 'a> Round<'p, 'a> {
         self.replace_old();
         self.report_unready();
         self.propose();
-        self.planner.stop_drained(self.tasks, &mut self.report);
-        self.accept();
-        self.report
     }
 
     /// Sorts the tasks into the wanted slots. What is in no wanted slot, or twice in one, is surplus.
@@ -134,7 +177,7 @@ impl<'p, 'a> Round<'p, 'a> {
                 }
                 continue;
             };
-            let stays = task.revision == self.service.current
+            let stays = task.revision == self.goal.revision
                 && task.round == self.service.round
                 && self.is_on_open_node(task);
             let filled = &mut self.slots[index];
@@ -177,7 +220,7 @@ impl<'p, 'a> Round<'p, 'a> {
     /// When a task has been ready for `min_ready`; absent while it is not ready.
     pub(super) fn available_at(&self, task: &Seen<'_>) -> Option<ClusterTime> {
         let since = task.ready_since()?;
-        (task.phase == Phase::Running).then(|| since.after(self.service.spec.update.min_ready))
+        (task.phase == Phase::Running).then(|| since.after(self.goal.settings.min_ready))
     }
 
     pub(super) fn is_available(&self, task: &Seen<'_>) -> bool {
@@ -186,14 +229,7 @@ impl<'p, 'a> Round<'p, 'a> {
 
     /// Whether a slot's task ended and is not wanted again.
     pub(super) fn is_done(&self, ended: Option<Seen<'_>>) -> bool {
-        let service = self.service;
-        let of_now = |t: &Seen<'_>| t.revision == service.current && t.round == service.round;
-        let Some(task) = ended.filter(of_now) else { return false };
-        match service.spec.restart.condition {
-            RestartCondition::Any => false,
-            RestartCondition::OnFailure => task.phase == Phase::Completed,
-            RestartCondition::Never => matches!(task.phase, Phase::Completed | Phase::Failed),
-        }
+        ended.is_some_and(|task| is_done(self.service, self.goal.revision, &task))
     }
 
     /// Takes a task out of traffic, to stop it later; a serving one only while enough others serve.
@@ -223,7 +259,7 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 
     fn report_unready(&mut self) {
-        let settled = self.service.stable == Some(self.service.current)
+        let settled = self.service.stable == Some(self.goal.revision)
             && self.slots.iter().all(|slot| slot.old.is_none());
         for index in 0..self.slots.len() {
             let filled = self.slots[index];
@@ -270,6 +306,28 @@ impl<'p, 'a> Round<'p, 'a> {
     }
 }
 
+fn limits(service: &Service, goal: &Goal<'_>, replicas: u32) -> Limits {
+    let template = match service.revisions.get(&goal.revision) {
+        Some(revision) => &revision.template,
+        None => &service.spec.template,
+    };
+    let limits = Limits::new(goal.settings, template, replicas);
+    let parallelism = if goal.fast { u32::MAX } else { limits.parallelism };
+    Limits { parallelism, ..limits }
+}
+
+/// Whether an ended task did what its slot was for, and is not wanted again.
+pub(super) fn is_done(service: &Service, revision: RevisionNumber, task: &Task) -> bool {
+    if task.revision != revision || task.round != service.round {
+        return false;
+    }
+    match service.spec.restart.condition {
+        RestartCondition::Any => false,
+        RestartCondition::OnFailure => task.phase == Phase::Completed,
+        RestartCondition::Never => matches!(task.phase, Phase::Completed | Phase::Failed),
+    }
+}
+
 /// Of two tasks in one place the one that serves stays, else the elder; the other is returned.
 fn keep_the_ready<'a>(place: &mut Option<Seen<'a>>, task: Seen<'a>) -> Option<Seen<'a>> {
     let Some(held) = *place else {
@@ -287,12 +345,13 @@ fn status(service: &Service, tasks: &[Seen<'_>], report: &ServiceReport) -> Stat
     let old = |task: &Seen<'_>| {
         task.is_wanted() && (task.revision != service.current || task.round != service.round)
     };
+    let updating = service.rollout.as_ref().is_some_and(|live| live.from.is_some());
     let short = report.ready + report.completed < report.desired;
     if service.deleting {
         Status::Deleting
     } else if short && (tasks.iter().any(crashing) || !service.failures.is_empty()) {
         Status::CrashLooping
-    } else if tasks.iter().any(old) {
+    } else if updating || tasks.iter().any(old) {
         Status::Updating
     } else if short {
         Status::Pending

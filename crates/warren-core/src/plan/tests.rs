@@ -75,6 +75,7 @@ impl World {
             let heard = TaskObserved {
                 phase: Phase::Running,
                 ready_since: running.then_some(self.now),
+                unready_since: None,
                 healthy: None,
                 restarts: 0,
                 detail: String::new(),
@@ -92,8 +93,10 @@ impl World {
             else {
                 continue;
             };
-            let settings = &service.spec.update;
-            let limits = Limits::new(settings, &service.spec.template, report.desired);
+            let Some(was) = before.service(service.id) else { continue };
+            let live = was.rollout.as_ref();
+            let settings = live.map_or(&was.spec.update, |live| &live.settings);
+            let limits = Limits::new(settings, &was.spec.template, report.desired);
             let serving = |state| serving(state, &self.observed, service.id);
             let least = report.desired.saturating_sub(limits.unavailable).min(serving(before));
             assert!(serving(&self.feed.state) >= least, "I2: too few serve");
@@ -136,7 +139,8 @@ impl World {
         change(&mut spec);
         let by = Actor("test".to_owned());
         let (expect, cause) = (found.generation, String::new());
-        self.apply(Command::UpdateService { service, expect, spec, by, cause });
+        let freeze_override = None;
+        self.apply(Command::UpdateService { service, expect, spec, by, cause, freeze_override });
     }
 }
 

@@ -1,7 +1,10 @@
 //! The rolling arithmetic: how many replacements may start and how many old tasks may stop now. It is computed afresh
 //! each time from counts, never scripted, so that a crash, a scale or a new leader in the middle changes nothing.
 
+use super::step::{hold, missing_allowed, through_gate};
+use super::{Facts, Move, Next, Phase, Rollout, RolloutWait};
 use crate::spec::{Order, Template, UpdateSettings};
+use std::time::Duration;
 
 /// The limits of one service's replacements, as numbers of tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +72,53 @@ pub(crate) fn stops(limits: &Limits, counts: &Counts) -> u32 {
             counts.old.min(spare).min(limits.parallelism.saturating_sub(counts.in_flight))
         }
     }
+}
+
+/// One step of a release that has no split: rolling, recreate, and the first of a service.
+pub(super) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
+    match rollout.phase {
+        Phase::Updating => update(rollout, facts),
+        Phase::Monitoring => {
+            let length = rollout.settings.monitor.unwrap_or(Duration::ZERO);
+            match hold(rollout, facts, length, obstacle(rollout, facts)) {
+                Ok(()) => through_gate(rollout, facts, Move::Accept),
+                Err(next) => next.waking(facts.to.next),
+            }
+        }
+        Phase::Gating => through_gate(rollout, facts, Move::Accept),
+        Phase::Queued
+        | Phase::Preparing
+        | Phase::Scaling
+        | Phase::Promoting
+        | Phase::Shifting
+        | Phase::Holding
+        | Phase::Standby
+        | Phase::Finalizing
+        | Phase::RollingBack
+        | Phase::RollbackStalled => Next::default(),
+    }
+}
+
+fn update(rollout: &Rollout, facts: &Facts<'_>) -> Next {
+    let old = facts.from.wanted + facts.others.wanted;
+    if facts.to.done < facts.replicas || old > 0 {
+        if facts.to.available > rollout.available {
+            return Next::one(Move::Available(facts.to.available));
+        }
+        let (revision, have, need) = (rollout.to, facts.to.done, facts.replicas);
+        let wait = RolloutWait::NewTasks { revision, have, need };
+        return Next::default().wait(wait).waking(facts.to.next);
+    }
+    if rollout.settings.monitor.is_some_and(|span| !span.is_zero()) {
+        return Next::one(Move::Enter(Phase::Monitoring));
+    }
+    through_gate(rollout, facts, Move::Accept)
+}
+
+fn obstacle(rollout: &Rollout, facts: &Facts<'_>) -> Option<String> {
+    let need = facts.replicas.saturating_sub(missing_allowed(rollout, facts.replicas));
+    let short = facts.to.ready < need;
+    short.then(|| format!("{} of {need} tasks of {} are ready", facts.to.ready, rollout.to))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{Cluster, Now, State};
 use crate::command::{Applied, Command, Entry, Rejection};
 use crate::event::EventKind;
+use crate::service::QueuedUpdate;
 use std::sync::Arc;
 
 impl State {
@@ -25,8 +26,10 @@ impl State {
             }
             Command::Checkpoint => Ok(Applied::Done),
             Command::CreateService { spec, by } => self.create_service(now, *spec, by),
-            Command::UpdateService { service, expect, spec, by, cause } => {
-                self.update_service(now, service, expect, *spec, by, cause)
+            Command::UpdateService { service, expect, spec, by, cause, freeze_override } => {
+                let update =
+                    QueuedUpdate { spec: *spec, by, cause, freeze_override, since: now.at };
+                self.update_service(now, service, expect, update)
             }
             Command::ScaleService { service, expect, replicas, by } => {
                 self.scale_service(now, service, expect, replicas, by)
@@ -55,6 +58,18 @@ impl State {
                 self.set_availability(now, node, availability)
             }
             Command::LabelNode { node, set, remove } => self.label_node(now, node, set, &remove),
+            Command::MoveRollout { service, rollout, seq, to } => {
+                self.move_rollout(now, service, rollout, seq, to)
+            }
+            Command::SteerRollout { service, steer, by } => {
+                self.steer_rollout(now, service, steer, by)
+            }
+            Command::RollbackService { service, to, careful, back, by, reason } => {
+                self.rollback_service(now, service, to, careful, back, by, reason)
+            }
+            Command::StartQueued { service, expect } => self.start_queued(now, service, expect),
+            Command::SetFreeze { service, reason, by } => self.set_freeze(now, service, reason, by),
+            Command::SettleNotices { results } => Ok(self.settle_notices(now, results)),
         }
     }
 }

@@ -6,16 +6,20 @@ mod apply;
 mod changes;
 mod cluster;
 mod nodes;
+mod outbox;
+mod rollouts;
 mod services;
+mod steer;
 mod tasks;
 
 pub use changes::Changes;
 pub use cluster::{Cluster, ClusterId};
 
 use crate::event::{Event, EventKind};
-use crate::id::{LogIndex, NodeId, ServiceId, TaskId};
+use crate::id::{LogIndex, NodeId, NoticeId, ServiceId, TaskId};
 use crate::node::Node;
-use crate::service::Service;
+use crate::notice::Notice;
+use crate::service::{Freeze, Service};
 use crate::spec::ServiceName;
 use crate::task::Task;
 use crate::time::ClusterTime;
@@ -47,6 +51,10 @@ struct Stored {
     events: Vector<Arc<Event>>,
     /// The last entry whose events are no longer kept.
     compacted: LogIndex,
+    /// Calls of hooks that are to be made.
+    outbox: OrdMap<NoticeId, Arc<Notice>>,
+    /// The freeze of all releases.
+    freeze: Option<Freeze>,
 }
 
 impl From<Stored> for State {

@@ -1,11 +1,13 @@
 //! How services change.
 
+use super::rollouts::Begin;
 use super::{Now, State};
 use crate::command::{Applied, Rejection};
 use crate::event::{EventKind, ServiceChange};
 use crate::id::{Generation, RevisionNumber, ServiceId};
-use crate::service::{Actor, REVISIONS_KEPT, Revision, Service, Split};
-use crate::spec::{LABELS_MAX, Mode, REPLICAS_MAX, SERVICES_MAX, ServiceSpec};
+use crate::rollout::{Back, Kind, Outcome, Rollout, Trigger};
+use crate::service::{Actor, QueuedUpdate, REVISIONS_KEPT, Revision, Service, Split};
+use crate::spec::{LABELS_MAX, Mode, OnUpdate, REPLICAS_MAX, SERVICES_MAX, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -37,6 +39,11 @@ impl State {
             revisions: BTreeMap::from([(number, first)]),
             current: number,
             stable: None,
+            accepted: Vec::new(),
+            rollout: None,
+            past: Vec::new(),
+            queued: None,
+            frozen: None,
             round: 0,
             deleting: false,
             failures: BTreeMap::new(),
@@ -50,7 +57,17 @@ impl State {
         self.stored.traffic_epoch += 1;
         self.record(now, service_event(&service, by, ServiceChange::Created));
         let applied = applied(&service, true);
+        let begin = Begin {
+            kind: Kind::Deploy,
+            to: number,
+            settings: service.spec.update.clone(),
+            strategy: service.spec.update.strategy,
+            by: service.changed_by.clone(),
+            cause: String::new(),
+            freeze_override: None,
+        };
         self.stored.services.insert(id, Arc::new(service));
+        self.begin_rollout(now, id, begin);
         Ok(applied)
     }
 
@@ -59,36 +76,134 @@ impl State {
         now: Now,
         id: ServiceId,
         expect: Generation,
-        spec: ServiceSpec,
-        by: Actor,
-        cause: String,
+        update: QueuedUpdate,
     ) -> Result<Applied, Rejection> {
-        let in_use: BTreeSet<_> = self.tasks_of(id).map(|task| task.revision).collect();
         let service = self.writable(id, Some(expect))?;
-        if spec.name != service.spec.name {
+        if update.spec.name != service.spec.name {
             return Err(Rejection::NameFixed(service.spec.name.clone()));
         }
-        if spec == service.spec {
+        if update.spec == service.spec {
             return Ok(applied(service, false));
         }
+        if update.spec.template == service.spec.template {
+            service.spec = update.spec;
+            touch(service, now, &update.by);
+            let change = ServiceChange::Updated(service.current);
+            let event = service_event(service, update.by, change);
+            let applied = applied(service, true);
+            self.record(now, event);
+            return Ok(applied);
+        }
+        let wanted = Service { spec: update.spec.clone(), ..service.clone() };
+        wanted.check_strategy(update.spec.update.strategy)?;
+        let live = service.rollout.clone().filter(|live| !live.phase.is_accepted());
+        match live.filter(|live| live.from.is_some()) {
+            Some(live) => self.update_in_release(now, id, &live, update),
+            None => self.bring_in(now, id, update),
+        }
+    }
+
+    /// An update while a release is under way.
+    fn update_in_release(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        live: &Rollout,
+        update: QueuedUpdate,
+    ) -> Result<Applied, Rejection> {
+        let service = self.service_mut(id)?;
+        let stable = service.stable.and_then(|stable| service.revisions.get(&stable));
+        let reverts = stable.is_some_and(|stable| stable.hash == update.spec.template.hash());
+        if reverts {
+            service.queued = None;
+            let (by, settings) = (update.by.clone(), update.spec.clone());
+            if !live.phase.is_back() {
+                let reason = format!("{by} asked for the stable revision again");
+                self.abort(now, id, live, Trigger::Reverted, reason, Back::Immediate, by.clone())?;
+                self.edit(id, |rollout| rollout.seq += 1);
+            }
+            let service = self.service_mut(id)?;
+            service.spec = settings;
+            touch(service, now, &by);
+            return Ok(applied(service, true));
+        }
+        match update.spec.update.on_update {
+            OnUpdate::Reject => Err(busy(
+                service,
+                live,
+                "wait for its end, or take it back with `warren service rollback`",
+            )),
+            OnUpdate::Replace if !live.phase.is_back() => self.bring_in(now, id, update),
+            OnUpdate::Replace | OnUpdate::Queue => {
+                let by = update.by.clone();
+                touch(service, now, &by);
+                service.queued = Some(Box::new(update));
+                let event = service_event(service, by, ServiceChange::Queued);
+                let (generation, behind) = (service.generation, live.id);
+                self.record(now, event);
+                Ok(Applied::Queued { id, generation, behind })
+            }
+        }
+    }
+
+    /// Makes the update's revision, or finds it, and begins its release.
+    fn bring_in(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        update: QueuedUpdate,
+    ) -> Result<Applied, Rejection> {
+        let in_use: BTreeSet<_> = self.tasks_of(id).map(|task| task.revision).collect();
+        let service = self.service_mut(id)?;
+        let QueuedUpdate { spec, by, cause, freeze_override, .. } = update;
         let hash = spec.template.hash();
         let known = service.revisions.values().find(|revision| revision.hash == hash);
         let number = known.map_or_else(|| RevisionNumber(last_number(service) + 1), |r| r.number);
         if known.is_none() {
-            let made = revision(number, &spec, now, by.clone(), cause);
+            let made = revision(number, &spec, now, by.clone(), cause.clone());
             service.revisions.insert(number, made);
         }
-        if number != service.current {
-            service.failures.clear();
-        }
-        service.current = number;
+        service.failures.clear();
+        service.queued = None;
         service.spec = spec;
-        prune_revisions(service, &in_use);
         touch(service, now, &by);
+        let begin = Begin {
+            kind: if service.stable.is_some() { Kind::Update } else { Kind::Deploy },
+            to: number,
+            settings: service.spec.update.clone(),
+            strategy: service.spec.update.strategy,
+            by: by.clone(),
+            cause,
+            freeze_override,
+        };
         let event = service_event(service, by, ServiceChange::Updated(number));
-        let applied = applied(service, true);
         self.record(now, event);
-        Ok(applied)
+        self.begin_rollout(now, id, begin);
+        let service = self.service_mut(id)?;
+        prune_revisions(service, &in_use);
+        Ok(applied(service, true))
+    }
+
+    /// Begins the update that waited for the end of another.
+    pub(super) fn start_queued(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        expect: Generation,
+    ) -> Result<Applied, Rejection> {
+        let service = self.planned(id, expect)?;
+        if service.rollout.as_ref().is_some_and(|live| !live.phase.is_accepted()) {
+            return Err(Rejection::Stale("the release under way has not ended".to_owned()));
+        }
+        let Some(queued) = service.queued.take() else {
+            return Err(Rejection::Stale("no update waits".to_owned()));
+        };
+        if queued.spec.template == service.spec.template {
+            service.spec = queued.spec;
+            touch(service, now, &queued.by);
+            return Ok(applied(service, true));
+        }
+        self.bring_in(now, id, *queued)
     }
 
     pub(super) fn scale_service(
@@ -114,7 +229,7 @@ impl State {
             return Ok(applied(service, false));
         }
         service.spec.mode = Mode::Replicated { replicas };
-        service.failures.retain(|slot, _| slot.0 <= replicas);
+        service.failures.retain(|(_, slot), _| slot.0 <= replicas);
         touch(service, now, &by);
         let event = service_event(service, by, ServiceChange::Scaled { from, to: replicas });
         let applied = applied(service, true);
@@ -129,6 +244,9 @@ impl State {
         by: Actor,
     ) -> Result<Applied, Rejection> {
         let service = self.writable(id, None)?;
+        if let Some(live) = service.rollout.clone().filter(|live| live.from.is_some()) {
+            return Err(busy(service, &live, "wait for its end, then restart"));
+        }
         service.round += 1;
         service.failures.clear();
         touch(service, now, &by);
@@ -148,7 +266,16 @@ impl State {
         if service.deleting {
             return Ok(applied(service, false));
         }
+        self.end_rollout(
+            now,
+            id,
+            Outcome::Cancelled,
+            "the service is being deleted".to_owned(),
+            &by,
+        );
+        let service = self.service_mut(id)?;
         service.deleting = true;
+        service.queued = None;
         touch(service, now, &by);
         let event = service_event(service, by, ServiceChange::Deleted);
         let applied = applied(service, true);
@@ -171,7 +298,10 @@ impl State {
         if service.stable == Some(number) {
             return Ok(applied(service, false));
         }
-        service.stable = Some(number);
+        if service.rollout.is_some() {
+            return Err(Rejection::Stale("a release is under way".to_owned()));
+        }
+        service.accept(number, Kind::Deploy, now.at);
         let by = service.changed_by.clone();
         let event = service_event(service, by, ServiceChange::Accepted(number));
         let applied = applied(service, true);
@@ -202,7 +332,7 @@ impl State {
     }
 
     /// The service, for a writer who read generation `expect` (a user).
-    fn writable(
+    pub(super) fn writable(
         &mut self,
         id: ServiceId,
         expect: Option<Generation>,
@@ -237,7 +367,7 @@ impl State {
     }
 }
 
-fn touch(service: &mut Service, now: Now, by: &Actor) {
+pub(super) fn touch(service: &mut Service, now: Now, by: &Actor) {
     service.generation.0 += 1;
     service.changed_by = by.clone();
     service.changed = now.at;
@@ -262,6 +392,7 @@ fn revision(
         created_wall: now.wall,
         by,
         cause,
+        last_good: None,
     })
 }
 
@@ -269,10 +400,14 @@ fn revision(
 fn prune_revisions(service: &mut Service, in_use: &BTreeSet<RevisionNumber>) {
     let surplus = service.revisions.len().saturating_sub(REVISIONS_KEPT);
     let (current, stable) = (service.current, service.stable);
+    let live = service.rollout.as_ref().map(|live| (live.from, live.to));
+    let moving = |number| live.is_some_and(|(from, to)| from == Some(number) || to == number);
     let old: Vec<_> = service.revisions.keys().copied().take(surplus).collect();
     for number in old {
-        if number != current && Some(number) != stable && !in_use.contains(&number) {
+        let held = moving(number) || number == current || Some(number) == stable;
+        if !held && !in_use.contains(&number) {
             service.revisions.remove(&number);
+            service.accepted.retain(|accepted| *accepted != number);
         }
     }
 }
@@ -286,8 +421,20 @@ fn applied(service: &Service, changed: bool) -> Applied {
     }
 }
 
-fn service_event(service: &Service, by: Actor, change: ServiceChange) -> EventKind {
+pub(super) fn service_event(service: &Service, by: Actor, change: ServiceChange) -> EventKind {
     EventKind::Service { id: service.id, name: service.spec.name.clone(), by, change }
+}
+
+fn busy(service: &Service, live: &Rollout, instead: &str) -> Rejection {
+    Rejection::Busy {
+        name: service.spec.name.clone(),
+        rollout: live.id,
+        from: live.from.map_or_else(|| "nothing".to_owned(), |from| from.to_string()),
+        to: live.to,
+        phase: live.phase,
+        by: live.by.clone(),
+        instead: instead.to_owned(),
+    }
 }
 
 fn too_many(what: &str, count: usize, max: usize) -> Rejection {

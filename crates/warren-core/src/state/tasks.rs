@@ -211,7 +211,7 @@ impl State {
     fn count_failure(&mut self, task: &Task, started: Option<ClusterTime>, at: ClusterTime) {
         let Ok(service) = self.service_mut(task.service) else { return };
         let ran_long = started.is_some_and(|since| at.since(since) >= FAILURES_FORGOTTEN_AFTER);
-        let failures = service.failures.entry(task.slot);
+        let failures = service.failures.entry((task.revision, task.slot));
         let failures = failures.or_insert(SlotFailures { count: 0, last: at });
         failures.count = if ran_long { 1 } else { failures.count.saturating_add(1) };
         failures.last = at;

@@ -222,6 +222,7 @@ impl Api {
                 spec: Box::new(spec),
                 by: by.clone(),
                 cause: request.reason.clone(),
+                freeze_override: None,
             };
             match self.propose(command).await {
                 Err(error) if error.code == Code::Aborted && any && attempt < CONFLICTS_MAX => {}
@@ -298,6 +299,7 @@ fn taken(service: &Service) -> ApiError {
 fn service_of(applied: &Applied) -> Result<(ServiceId, bool), ApiError> {
     match applied {
         Applied::Service { id, changed, .. } => Ok((*id, *changed)),
+        Applied::Queued { id, .. } | Applied::Rollout { service: id, .. } => Ok((*id, true)),
         Applied::Done | Applied::Node { .. } | Applied::Tasks(_) => {
             Err(ApiError::new(Code::Internal, "the change was applied to something else"))
         }

@@ -129,6 +129,7 @@ impl World {
                     spec,
                     by,
                     cause: String::new(),
+                    freeze_override: None,
                 }
             }
             Op::Place(nth, node) => {
@@ -161,6 +162,7 @@ impl World {
                 let heard = TaskObserved {
                     phase: Phase::Running,
                     ready_since: ready.then_some(ClusterTime::START),
+                    unready_since: None,
                     healthy: None,
                     restarts: 0,
                     detail: String::new(),

@@ -4,6 +4,7 @@ use crate::v1;
 use warren_core::event::{Event, EventKind, NodeChange, ServiceChange, TaskChange};
 use warren_core::id::ServiceId;
 use warren_core::node::Availability;
+use warren_core::rollout::Happened;
 
 /// The message that tells of `event`.
 #[must_use]
@@ -17,9 +18,19 @@ pub fn render(event: &Event) -> v1::Event {
         EventKind::Node { id, change, .. } => {
             ("node", id.to_string(), node_action(change).to_owned())
         }
+        EventKind::Rollout { id, what, .. } => ("rollout", id.to_string(), rollout_action(what)),
+        EventKind::Freeze { reason, .. } => {
+            let action = if reason.is_some() { "frozen" } else { "thawed" };
+            ("freeze", String::new(), action.to_owned())
+        }
     };
     let service = match &event.kind {
-        EventKind::Service { name, .. } | EventKind::Task { name, .. } => name.to_string(),
+        EventKind::Service { name, .. }
+        | EventKind::Task { name, .. }
+        | EventKind::Rollout { name, .. } => name.to_string(),
+        EventKind::Freeze { service, .. } => {
+            service.as_ref().map(ToString::to_string).unwrap_or_default()
+        }
         EventKind::ClusterCreated | EventKind::Node { .. } => String::new(),
     };
     v1::Event {
@@ -36,8 +47,10 @@ pub fn render(event: &Event) -> v1::Event {
 #[must_use]
 pub const fn service_of(event: &Event) -> Option<ServiceId> {
     match &event.kind {
-        EventKind::Service { id, .. } | EventKind::Task { service: id, .. } => Some(*id),
-        EventKind::ClusterCreated | EventKind::Node { .. } => None,
+        EventKind::Service { id, .. }
+        | EventKind::Task { service: id, .. }
+        | EventKind::Rollout { service: id, .. } => Some(*id),
+        EventKind::ClusterCreated | EventKind::Node { .. } | EventKind::Freeze { .. } => None,
     }
 }
 
@@ -50,6 +63,7 @@ const fn service_action(change: &ServiceChange) -> &'static str {
         ServiceChange::Deleted => "deleted",
         ServiceChange::Removed => "removed",
         ServiceChange::Accepted(_) => "accepted",
+        ServiceChange::Queued => "queued",
     }
 }
 
@@ -59,6 +73,25 @@ fn task_action(change: &TaskChange) -> String {
         TaskChange::Reached(phase, _) => phase.to_string(),
         TaskChange::Draining(_) => "draining".to_owned(),
         TaskChange::Stopping(_) => "stopping".to_owned(),
+    }
+}
+
+fn rollout_action(what: &Happened) -> String {
+    match what {
+        Happened::Started => "started".to_owned(),
+        Happened::Entered { phase, .. } => phase.to_string(),
+        Happened::Shifted { .. } => "shifted".to_owned(),
+        Happened::SlotFailed { .. } => "slot-failed".to_owned(),
+        Happened::Paused { .. } => "paused".to_owned(),
+        Happened::Resumed => "resumed".to_owned(),
+        Happened::Promoted { .. } => "promoted".to_owned(),
+        Happened::Approved { .. } => "approved".to_owned(),
+        Happened::HooksCalled { .. } => "hooks-called".to_owned(),
+        Happened::HookFailed { .. } => "hook-failed".to_owned(),
+        Happened::Accepted => "accepted".to_owned(),
+        Happened::Aborted { .. } => "aborted".to_owned(),
+        Happened::Retried { .. } => "retried".to_owned(),
+        Happened::Ended { outcome, .. } => outcome.to_string(),
     }
 }
 

@@ -108,13 +108,15 @@ fn view() -> impl Strategy<Value = TrafficView> {
         .prop_map(|(v, w)| (RevisionNumber(v), Weight::from_per_mille(w).unwrap()));
     let revision = || proptest::option::of((1..4_u32).prop_map(RevisionNumber));
     let names = (vec(strategies::port(), 0..3), vec(endpoint, 0..3), vec(weight, 0..3));
-    let service = (names, revision(), revision(), any::<(u64, bool)>()).prop_map(
-        |((ports, endpoints, weights), stable, incoming, (split_epoch, live))| {
+    let revisions = (revision(), revision(), revision());
+    let service = (names, revisions, any::<(u64, bool)>()).prop_map(
+        |((ports, endpoints, weights), (stable, incoming, outgoing), (split_epoch, live))| {
             Arc::new(ServiceTraffic {
                 split_epoch,
                 weights,
                 stable,
                 incoming,
+                outgoing,
                 live,
                 ports,
                 endpoints,

@@ -80,6 +80,7 @@ fn parse(service: v1::ServiceTraffic) -> Result<ServiceTraffic, FieldError> {
         weights: weights.collect::<Result<_, _>>()?,
         stable: revision(service.stable),
         incoming: revision(service.incoming),
+        outgoing: revision(service.outgoing),
         live: service.live,
         ports: ports
             .map(|(i, port)| template::parse_port(port).map_err(|e| item(e, "ports", i)))
@@ -97,6 +98,7 @@ fn render(name: &str, service: &ServiceTraffic) -> v1::ServiceTraffic {
         weights: render_weights(&service.weights),
         stable: service.stable.map_or(0, |number| number.0),
         incoming: service.incoming.map_or(0, |number| number.0),
+        outgoing: service.outgoing.map_or(0, |number| number.0),
         live: service.live,
         ports: service.ports.iter().map(template::render_port).collect(),
         endpoints: service.endpoints.iter().map(render_endpoint).collect(),

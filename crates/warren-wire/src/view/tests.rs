@@ -78,6 +78,7 @@ impl Scene {
         let heard = TaskObserved {
             phase,
             ready_since: ready.then_some(ClusterTime::START),
+            unready_since: None,
             healthy: Some(ready),
             restarts: 2,
             detail: detail.to_owned(),

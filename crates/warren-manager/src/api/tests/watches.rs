@@ -31,6 +31,7 @@ async fn a_watch_shows_each_change_of_its_service_and_ends_with_it() {
     let heard = TaskObserved {
         phase: Phase::Running,
         ready_since: Some(cluster.raft.now()),
+        unready_since: None,
         healthy: Some(true),
         restarts: 2,
         detail: "fine".to_owned(),

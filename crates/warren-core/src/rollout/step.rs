@@ -1,0 +1,451 @@
+//! One step of a release: what it does next, what it wants of tasks, and what it waits for.
+
+use super::gate::{self, Gate};
+use super::{
+    Facts, Haste, Kind, Move, Pause, Phase, Rollout, beside, recreate, rollback, rolling, trouble,
+};
+use super::{blue_green, canary};
+use crate::id::{NodeId, RevisionNumber};
+use crate::service::Actor;
+use crate::spec::{FailureAction, HookPoint, Step, Strategy, UpdateSettings};
+use crate::time::ClusterTime;
+use std::fmt;
+use std::time::Duration;
+
+/// What a release does next.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Next {
+    /// Moves to make, in this order; while there are any, tasks are left alone.
+    pub moves: Vec<Move>,
+    /// What it waits for.
+    pub waits: Vec<RolloutWait>,
+    /// When to look again, though nothing else may happen before.
+    pub wake_at: Option<ClusterTime>,
+}
+
+/// What a release waits for. The words are what `rollout status` prints.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RolloutWait {
+    /// The end of a freeze.
+    Frozen {
+        /// Who froze.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// A person who resumes it.
+    Paused {
+        /// Why it stands still.
+        pause: Pause,
+        /// Who made it.
+        by: Actor,
+        /// In words.
+        reason: String,
+    },
+    /// People who agree.
+    Approval {
+        /// How many have.
+        have: u32,
+        /// How many must.
+        need: u32,
+        /// Any of these roles; anybody where empty.
+        roles: String,
+    },
+    /// Answers of hooks.
+    Hooks {
+        /// At which gate.
+        on: HookPoint,
+        /// How many.
+        pending: u32,
+    },
+    /// Tasks of the new revision.
+    NewTasks {
+        /// Which.
+        revision: RevisionNumber,
+        /// How many have been ready long enough.
+        have: u32,
+        /// How many must.
+        need: u32,
+    },
+    /// Tasks of the revision that it came from.
+    StableTasks {
+        /// Which.
+        revision: RevisionNumber,
+        /// How many are ready.
+        have: u32,
+        /// How many must be.
+        need: u32,
+    },
+    /// What an earlier release left behind.
+    Leftovers {
+        /// How many tasks.
+        left: u32,
+    },
+    /// Resolvers that answer by the new split.
+    Acks {
+        /// Which have not said so.
+        nodes: Vec<NodeId>,
+        /// When they are waited for no longer.
+        until: ClusterTime,
+    },
+    /// The end of a hold.
+    Hold {
+        /// In which phase.
+        phase: Phase,
+        /// What is left of it.
+        left: Duration,
+    },
+    /// A hold that does not count now.
+    Stopped {
+        /// Why not.
+        why: String,
+    },
+    /// Tasks without traffic that are kept for a look at them.
+    Kept {
+        /// Which revision's.
+        revision: RevisionNumber,
+        /// Until when.
+        until: ClusterTime,
+    },
+    /// The last tasks of a revision.
+    Leaving {
+        /// How many.
+        left: u32,
+    },
+    /// The next cut of a gradual way back.
+    NextCut {
+        /// When it comes.
+        until: ClusterTime,
+    },
+    /// A person: a rollback takes too long.
+    Stalled {
+        /// Why it does not go on.
+        why: String,
+    },
+}
+
+impl fmt::Display for RolloutWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frozen { by, reason } => write!(f, "releases are frozen by {by}: {reason}"),
+            Self::Paused { pause, by, reason } => {
+                write!(f, "paused {pause} ({by}")?;
+                if reason.is_empty() { f.write_str(")") } else { write!(f, ": {reason})") }
+            }
+            Self::Approval { have, need, roles } if roles.is_empty() => {
+                write!(f, "{have} of {need} approvals")
+            }
+            Self::Approval { have, need, roles } => {
+                write!(f, "{have} of {need} approvals by {roles}")
+            }
+            Self::Hooks { on, pending } => write!(f, "the answers of {pending} hooks at {on}"),
+            Self::NewTasks { revision, have, need } => {
+                write!(f, "{have} of {need} tasks of {revision} have been ready long enough")
+            }
+            Self::StableTasks { revision, have, need } => {
+                write!(f, "{have} of {need} tasks of {revision} are ready")
+            }
+            Self::Leftovers { left } => {
+                write!(f, "{left} tasks of an earlier release are still to go")
+            }
+            Self::Acks { nodes, .. } if nodes.is_empty() => {
+                f.write_str("every resolver answers by the new split")
+            }
+            Self::Acks { nodes, .. } => {
+                let names: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+                write!(f, "the resolvers of {} answer by the new split", names.join(", "))
+            }
+            Self::Hold { phase, left } => {
+                write!(f, "{phase} for another {} s", left.as_millis().div_ceil(1000))
+            }
+            Self::Stopped { why } => write!(f, "the hold does not count: {why}"),
+            Self::Kept { revision, .. } => {
+                write!(f, "tasks of {revision} are kept without traffic for a while")
+            }
+            Self::Leaving { left } => write!(f, "{left} tasks are leaving"),
+            Self::NextCut { .. } => f.write_str("the next cut of the way back"),
+            Self::Stalled { why } => write!(f, "a person is needed: {why}"),
+        }
+    }
+}
+
+impl RolloutWait {
+    /// When it ends by itself, where that is known.
+    #[must_use]
+    pub fn until(&self) -> Option<ClusterTime> {
+        match self {
+            Self::Acks { until, .. } | Self::Kept { until, .. } | Self::NextCut { until } => {
+                Some(*until)
+            }
+            Self::Frozen { .. }
+            | Self::Paused { .. }
+            | Self::Approval { .. }
+            | Self::Hooks { .. }
+            | Self::NewTasks { .. }
+            | Self::StableTasks { .. }
+            | Self::Leftovers { .. }
+            | Self::Hold { .. }
+            | Self::Stopped { .. }
+            | Self::Leaving { .. }
+            | Self::Stalled { .. } => None,
+        }
+    }
+}
+
+impl Next {
+    pub(super) fn one(to: Move) -> Self {
+        Self { moves: vec![to], ..Self::default() }
+    }
+
+    pub(super) fn wait(mut self, wait: RolloutWait) -> Self {
+        if let Some(until) = wait.until() {
+            self.wake(Some(until));
+        }
+        self.waits.push(wait);
+        self
+    }
+
+    /// Looks again at `at`, or earlier.
+    pub(super) fn wake(&mut self, at: Option<ClusterTime>) {
+        self.wake_at = match (self.wake_at, at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    pub(super) fn waking(mut self, at: Option<ClusterTime>) -> Self {
+        self.wake(at);
+        self
+    }
+}
+
+/// What a release wants of tasks in its phase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// Leave everything as it is, and start nothing.
+    Nothing,
+    /// One revision in every slot; what runs another is replaced, within the limits.
+    Only {
+        /// Which.
+        revision: RevisionNumber,
+        /// Whether surge and unavailable are the only limits.
+        fast: bool,
+    },
+    /// One revision in every slot, and no task of it before the last of any other has ended.
+    Recreate {
+        /// Which.
+        revision: RevisionNumber,
+    },
+    /// Two revisions beside each other.
+    Beside {
+        /// The one that keeps its full size.
+        from: RevisionNumber,
+        /// The one that comes or goes.
+        to: RevisionNumber,
+        /// How many tasks of it; where absent, those that there are.
+        count: Option<u32>,
+    },
+}
+
+/// The steps of a release with these settings, written out; none for rolling and recreate.
+#[must_use]
+pub fn steps_of(settings: &UpdateSettings) -> Vec<Step> {
+    match settings.strategy {
+        Strategy::Rolling | Strategy::Recreate => Vec::new(),
+        Strategy::Canary => canary::steps(settings),
+        Strategy::BlueGreen => blue_green::steps(settings),
+    }
+}
+
+/// What a release wants of tasks now.
+pub(crate) fn shape(rollout: &Rollout, facts: &Facts<'_>) -> Shape {
+    match rollout.phase {
+        Phase::Queued | Phase::Preparing => match rollout.from {
+            Some(revision) => Shape::Only { revision, fast: true },
+            None => Shape::Nothing,
+        },
+        Phase::RollingBack | Phase::RollbackStalled => rollback::shape(rollout, facts),
+        Phase::Updating
+        | Phase::Scaling
+        | Phase::Promoting
+        | Phase::Shifting
+        | Phase::Holding
+        | Phase::Gating
+        | Phase::Monitoring
+        | Phase::Standby
+        | Phase::Finalizing => {
+            if rollout.is_beside() {
+                return beside::shape(rollout, facts);
+            }
+            match rollout.strategy {
+                Strategy::Recreate => recreate::shape(rollout),
+                Strategy::Rolling | Strategy::Canary | Strategy::BlueGreen => {
+                    let fast = rollout.kind == Kind::Rollback;
+                    Shape::Only { revision: rollout.to, fast }
+                }
+            }
+        }
+    }
+}
+
+/// What a release does next.
+pub(crate) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
+    if rollout.phase.is_back() {
+        return rollback::step(rollout, facts);
+    }
+    let mut wake_at = None;
+    if !rollout.phase.is_accepted() && rollout.phase != Phase::Queued {
+        let failed = trouble::new_failures(rollout, facts);
+        if !failed.is_empty() {
+            return Next { moves: failed, ..Next::default() };
+        }
+        wake_at = trouble::deadline(rollout, facts).into_iter().chain(facts.unready_until).min();
+        if let Some(to) = trouble::found(rollout, facts).and_then(|found| respond(rollout, found)) {
+            return Next::one(to);
+        }
+    }
+    let next = if rollout.pauses.is_empty() || rollout.phase.is_accepted() {
+        forward(rollout, facts)
+    } else {
+        stand(rollout)
+    };
+    next.waking(wake_at)
+}
+
+/// What follows a failure by the release's settings.
+fn respond(rollout: &Rollout, (trigger, reason): trouble::Found) -> Option<Move> {
+    match rollout.settings.failure_action {
+        FailureAction::Rollback => Some(Move::Abort { trigger, reason }),
+        FailureAction::Pause if rollout.pauses.contains_key(&Pause::FailureAction) => None,
+        FailureAction::Pause => Some(Move::Pause { pause: Pause::FailureAction, reason }),
+        FailureAction::Continue => None,
+    }
+}
+
+/// A paused release: its hold does not count, and everything else stays.
+fn stand(rollout: &Rollout) -> Next {
+    if rollout.eligible_since.is_some() {
+        return Next::one(Move::Clock { running: false });
+    }
+    rollout.pauses.iter().fold(Next::default(), |next, (pause, paused)| {
+        let (by, reason) = (paused.by.clone(), paused.reason.clone());
+        next.wait(RolloutWait::Paused { pause: *pause, by, reason })
+    })
+}
+
+fn forward(rollout: &Rollout, facts: &Facts<'_>) -> Next {
+    let frozen = gate::frozen(rollout, facts);
+    match (rollout.phase, frozen) {
+        (Phase::Queued, Some(wait)) => Next::default().wait(wait),
+        (Phase::Queued, None) => Next::one(Move::Enter(Phase::Preparing)),
+        (Phase::Preparing, Some(_)) => Next::one(Move::Enter(Phase::Queued)),
+        (Phase::Preparing, None) => prepare(rollout, facts),
+        (Phase::Finalizing, _) => finalize(rollout, facts),
+        (
+            Phase::Updating
+            | Phase::Scaling
+            | Phase::Promoting
+            | Phase::Shifting
+            | Phase::Holding
+            | Phase::Gating
+            | Phase::Monitoring
+            | Phase::Standby
+            | Phase::RollingBack
+            | Phase::RollbackStalled,
+            _,
+        ) => {
+            if rollout.is_beside() {
+                beside::step(rollout, facts)
+            } else {
+                rolling::step(rollout, facts)
+            }
+        }
+    }
+}
+
+/// Asks people and hooks; then brings traffic and tasks back to the stable revision alone, where an earlier release left
+/// them otherwise.
+fn prepare(rollout: &Rollout, facts: &Facts<'_>) -> Next {
+    match gate::at_start(rollout) {
+        Gate::Open => {}
+        Gate::Wait(wait) => return Next::default().wait(wait),
+        Gate::Act(to) => return Next::one(to),
+    }
+    let apart = rollout.is_beside() || facts.share.is_some();
+    let Some(from) = rollout.from.filter(|_| apart) else {
+        return Next::one(Move::Enter(Phase::Updating));
+    };
+    let is_stable_only = facts.share == Some(crate::units::Weight::ZERO) && !facts.strangers;
+    if !is_stable_only {
+        let need = facts.replicas.saturating_sub(missing_allowed(rollout, facts.replicas));
+        if facts.from.ready < need && (facts.to.ready > 0 || facts.others.ready > 0) {
+            let have = facts.from.ready;
+            return Next::default().wait(RolloutWait::StableTasks { revision: from, have, need });
+        }
+        let weight = crate::units::Weight::ZERO;
+        return Next::one(Move::Shift { weight, next: Phase::Preparing });
+    }
+    let left = facts.others.wanted + facts.to.wanted;
+    if left > 0 {
+        return Next::default().wait(RolloutWait::Leftovers { left });
+    }
+    if rollout.is_beside() {
+        Next::one(Move::Step(0))
+    } else {
+        Next::one(Move::Unsplit { next: Phase::Updating })
+    }
+}
+
+/// How many tasks may be missing in a release.
+pub(super) fn missing_allowed(rollout: &Rollout, replicas: u32) -> u32 {
+    rollout.settings.max_unavailable.floor_of(replicas)
+}
+
+/// The new revision is stable: what is left of others goes.
+fn finalize(rollout: &Rollout, facts: &Facts<'_>) -> Next {
+    if let Some(until) = beside::kept_until(rollout, facts) {
+        let revision = rollout.from.unwrap_or(rollout.to);
+        return Next::default().wait(RolloutWait::Kept { revision, until });
+    }
+    match facts.from.live + facts.others.live {
+        0 => Next::one(Move::Finish),
+        left => Next::default().wait(RolloutWait::Leaving { left }),
+    }
+}
+
+/// Counts a hold. `Err` while it lasts.
+pub(super) fn hold(
+    rollout: &Rollout,
+    facts: &Facts<'_>,
+    length: Duration,
+    obstacle: Option<String>,
+) -> Result<(), Next> {
+    let eligible = obstacle.is_none();
+    if eligible && (length.is_zero() || rollout.haste != Haste::None) {
+        return Ok(());
+    }
+    if eligible != rollout.eligible_since.is_some() {
+        return Err(Next::one(Move::Clock { running: eligible }));
+    }
+    let past = Duration::from_millis(rollout.eligible_at(facts.now));
+    let left = length.saturating_sub(past);
+    match obstacle {
+        None if left.is_zero() => Ok(()),
+        None => {
+            let wait = RolloutWait::Hold { phase: rollout.phase, left };
+            Err(Next::default().wait(wait).waking(Some(facts.now.after(left))))
+        }
+        Some(why) => Err(Next::default().wait(RolloutWait::Stopped { why })),
+    }
+}
+
+/// Passes the gate at the end of a step, or comes to stand at it.
+pub(super) fn through_gate(rollout: &Rollout, facts: &Facts<'_>, then: Move) -> Next {
+    let at_gate = rollout.phase == Phase::Gating;
+    match gate::at_step(rollout, facts) {
+        Gate::Open => Next::one(then),
+        Gate::Wait(_) | Gate::Act(_) if !at_gate => Next::one(Move::Enter(Phase::Gating)),
+        Gate::Wait(wait) => Next::default().wait(wait),
+        Gate::Act(to) => Next::one(to),
+    }
+}

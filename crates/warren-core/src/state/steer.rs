@@ -1,0 +1,430 @@
+//! What people do with releases.
+
+use super::rollouts::Begin;
+use super::services::touch;
+use super::{Now, State};
+use crate::command::{Applied, Rejection, Steer};
+use crate::event::EventKind;
+use crate::id::{RevisionNumber, ServiceId};
+use crate::rollout::{
+    Approval, Back, Happened, Haste, Kind, Pause, Phase, Promotion, Rollout, Trigger,
+};
+use crate::service::{Actor, Freeze, Service};
+use crate::spec::{RoleName, Strategy};
+use crate::units::Weight;
+
+impl State {
+    pub(super) fn steer_rollout(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        steer: Steer,
+        by: Actor,
+    ) -> Result<Applied, Rejection> {
+        let service = self.writable(id, None)?;
+        let Some(live) = service.rollout.clone() else {
+            return self.steer_the_ended(now, id, &steer, by);
+        };
+        match steer {
+            Steer::Pause { reason } => {
+                if live.phase.is_back() {
+                    return Err(not_now(&live, "a rollback is never held"));
+                }
+                self.pause(now, id, Pause::User, reason, by.clone());
+            }
+            Steer::Resume => self.resume(now, id, &live, &by)?,
+            Steer::Promote(how) => self.promote(now, id, &live, how, &by)?,
+            Steer::Retry => {
+                if live.phase.is_back() {
+                    let why = "it goes back: once it has, `service update` begins another attempt";
+                    return Err(not_now(&live, why));
+                }
+                self.retry(now, id, &by);
+            }
+            Steer::Approve { roles, comment } => {
+                self.approve(now, id, &live, &roles, comment, &by)?;
+            }
+        }
+        self.edit(id, |rollout| rollout.seq += 1);
+        touch(self.service_mut(id)?, now, &by);
+        self.rollout_applied(id)
+    }
+
+    /// There is no release under way; a failed one may be tried again.
+    fn steer_the_ended(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        steer: &Steer,
+        by: Actor,
+    ) -> Result<Applied, Rejection> {
+        let service = self.service_mut(id)?;
+        let last = service.past.last().cloned();
+        let failed = last.as_ref().filter(|last| service.stable != Some(last.to));
+        let (Steer::Retry, Some(failed)) = (steer, failed) else {
+            return Err(Rejection::NoRollout {
+                name: service.spec.name.clone(),
+                last: last.as_deref().map(last_words).unwrap_or_default(),
+                instead: "begin one with `warren service update`".to_owned(),
+            });
+        };
+        if !service.revisions.contains_key(&failed.to) {
+            return Err(pruned(service, failed.to));
+        }
+        service.failures.retain(|(revision, _), _| *revision != failed.to);
+        let begin = Begin {
+            kind: failed.kind,
+            to: failed.to,
+            settings: service.spec.update.clone(),
+            strategy: service.spec.update.strategy,
+            by: by.clone(),
+            cause: format!("another attempt after {}", failed.id),
+            freeze_override: None,
+        };
+        touch(service, now, &by);
+        self.begin_rollout(now, id, begin);
+        self.rollout_applied(id)
+    }
+
+    pub(super) fn rollout_applied(&self, id: ServiceId) -> Result<Applied, Rejection> {
+        let service = self.service(id).ok_or(Rejection::NoService(id))?;
+        let live = service.rollout.as_ref().or(service.past.last());
+        Ok(match live {
+            Some(live) => {
+                Applied::Rollout { id: live.id, service: id, generation: service.generation }
+            }
+            None => Applied::Done,
+        })
+    }
+
+    fn resume(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        live: &Rollout,
+        by: &Actor,
+    ) -> Result<(), Rejection> {
+        if live.pauses.is_empty() {
+            return Err(not_now(live, "it is not paused"));
+        }
+        self.edit(id, |rollout| {
+            if rollout.pauses.contains_key(&Pause::FailureAction) {
+                rollout.tolerated = u32::try_from(rollout.failed_slots.len()).unwrap_or(u32::MAX);
+                rollout.called = None;
+            }
+            rollout.pauses.clear();
+            rollout.progress_at = now.at;
+        });
+        self.happened(now, id, by.clone(), Happened::Resumed);
+        Ok(())
+    }
+
+    fn promote(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        live: &Rollout,
+        how: Promotion,
+        by: &Actor,
+    ) -> Result<(), Rejection> {
+        if let Some(freeze) = self.freeze_of(id).filter(|_| live.freeze_override.is_none()) {
+            let (by, reason) = (freeze.by.clone(), freeze.reason.clone());
+            return Err(Rejection::Frozen { by, reason });
+        }
+        check_promotable(live)?;
+        match how {
+            Promotion::Next => self.edit(id, |rollout| rollout.haste = Haste::Step),
+            Promotion::Full => self.edit(id, |rollout| rollout.haste = Haste::Full),
+            Promotion::To(weight) => self.promote_to(now, id, live, weight)?,
+        }
+        self.happened(now, id, by.clone(), Happened::Promoted { how });
+        Ok(())
+    }
+
+    /// To a share between the steps: the step is the last one that asks for no more.
+    fn promote_to(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        live: &Rollout,
+        weight: Weight,
+    ) -> Result<(), Rejection> {
+        if !live.is_beside() {
+            let why = "a rolling update has no shares: it gives each new task an equal part";
+            return Err(not_now(live, why));
+        }
+        if weight <= live.weight {
+            let why =
+                format!("it has {} already: promotions go up; rollback goes down", live.weight);
+            return Err(not_now(live, &why));
+        }
+        let reached = live.steps.iter().rposition(|step| step.weight.is_some_and(|w| w <= weight));
+        let step = reached.and_then(|at| u32::try_from(at).ok()).unwrap_or(0).max(live.step);
+        let full = weight == Weight::FULL;
+        self.edit(id, |rollout| {
+            rollout.step = step;
+            rollout.weight = weight;
+            rollout.available = 0;
+            rollout.haste = Haste::None;
+        });
+        self.enter(now, id, if full { Phase::Promoting } else { Phase::Scaling });
+        Ok(())
+    }
+
+    fn retry(&mut self, now: Now, id: ServiceId, by: &Actor) {
+        let mut attempt = 0;
+        if let Ok(service) = self.service_mut(id) {
+            let to = service.current;
+            service.failures.retain(|(revision, _), _| *revision != to);
+        }
+        self.edit(id, |rollout| {
+            rollout.attempt += 1;
+            attempt = rollout.attempt;
+            rollout.attempt_at = now.at;
+            rollout.progress_at = now.at;
+            rollout.failed_slots.clear();
+            rollout.tolerated = 0;
+            rollout.pauses.clear();
+            rollout.called = None;
+            rollout.available = 0;
+            rollout.eligible_ms = 0;
+            rollout.eligible_since = None;
+            rollout.haste = Haste::None;
+        });
+        self.happened(now, id, by.clone(), Happened::Retried { attempt });
+    }
+
+    fn approve(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        live: &Rollout,
+        roles: &[RoleName],
+        comment: String,
+        by: &Actor,
+    ) -> Result<(), Rejection> {
+        let Some((step, rule)) = live.approval_wanted() else {
+            return Err(not_now(live, "nothing in it waits for an approval"));
+        };
+        let role = rule.roles.iter().find(|role| roles.contains(role)).cloned();
+        if !rule.roles.is_empty() && role.is_none() {
+            let names: Vec<_> = rule.roles.iter().map(ToString::to_string).collect();
+            return Err(Rejection::NotYours { by: by.clone(), roles: names.join(" or ") });
+        }
+        if live.approvals.iter().any(|given| given.step == step && given.by == *by) {
+            return Err(not_now(
+                live,
+                &format!("{by} has approved it already: it waits for others"),
+            ));
+        }
+        let approval = Approval {
+            by: by.clone(),
+            role: role.clone(),
+            comment: comment.clone(),
+            step,
+            at: now.at,
+            wall: now.wall,
+        };
+        self.edit(id, |rollout| {
+            rollout.approvals.push(approval);
+            rollout.progress_at = now.at;
+        });
+        self.happened(now, id, by.clone(), Happened::Approved { role, comment });
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one command")]
+    pub(super) fn rollback_service(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        to: Option<RevisionNumber>,
+        careful: bool,
+        back: Back,
+        by: Actor,
+        reason: String,
+    ) -> Result<Applied, Rejection> {
+        let service = self.writable(id, None)?;
+        if let Some(to) = to.filter(|to| !service.revisions.contains_key(to)) {
+            return Err(pruned(service, to));
+        }
+        service.queued = None;
+        let live = service.rollout.clone().filter(|live| !live.phase.is_accepted());
+        let Some(live) = live else {
+            return self.rollback_accepted(now, id, to, careful, by, reason);
+        };
+        let Some(from) = live.from else {
+            return Err(Rejection::NothingBefore(format!("{} is the first revision", live.to)));
+        };
+        match to.filter(|to| *to != from) {
+            Some(to) if to == live.to => {
+                Err(not_now(&live, "it is on its way to that revision: nothing to go back to"))
+            }
+            Some(to) => {
+                let begin = straight(self.writable(id, None)?, to, by.clone(), reason);
+                touch(self.service_mut(id)?, now, &by);
+                self.begin_rollout(now, id, begin);
+                self.rollout_applied(id)
+            }
+            None if live.phase.is_back() => {
+                if back == Back::Immediate {
+                    self.edit(id, |rollout| {
+                        rollout.seq += 1;
+                        if let Some(abort) = rollout.abort.as_mut() {
+                            abort.back = back;
+                        }
+                    });
+                }
+                self.rollout_applied(id)
+            }
+            None => {
+                let by_whom = by.clone();
+                let reason = if reason.is_empty() { format!("{by} asked for it") } else { reason };
+                self.abort(now, id, &live, Trigger::Manual, reason, back, by_whom)?;
+                self.edit(id, |rollout| rollout.seq += 1);
+                self.rollout_applied(id)
+            }
+        }
+    }
+
+    fn rollback_accepted(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        to: Option<RevisionNumber>,
+        careful: bool,
+        by: Actor,
+        reason: String,
+    ) -> Result<Applied, Rejection> {
+        let service = self.service_mut(id)?;
+        let Some(stable) = service.stable else {
+            let first = format!("{} is the first revision", service.current);
+            return Err(Rejection::NothingBefore(first));
+        };
+        let before = service.accepted.iter().rev().nth(1).copied();
+        let Some(to) = to.or(before) else {
+            return Err(Rejection::NothingBefore(if stable.0 == 1 {
+                format!("{stable} is the first revision")
+            } else {
+                format!(
+                    "no revision before {stable} was ever accepted, or none is kept: name one with --to (see `warren \
+                     service history {}`)",
+                    service.spec.name
+                )
+            }));
+        };
+        if to == stable {
+            return Err(Rejection::NothingBefore(format!("{to} is the stable revision already")));
+        }
+        let distance = service.accepted.iter().rev().position(|number| *number == to);
+        let window = service.spec.update.rollback_window as usize;
+        let fast = !careful && distance.is_some_and(|distance| distance <= window);
+        let mut begin = straight(service, to, by.clone(), reason);
+        if !fast {
+            begin.strategy = service.spec.update.strategy;
+            begin.settings = service.spec.update.clone();
+        }
+        touch(service, now, &by);
+        self.begin_rollout(now, id, begin);
+        self.rollout_applied(id)
+    }
+
+    pub(super) fn set_freeze(
+        &mut self,
+        now: Now,
+        id: Option<ServiceId>,
+        reason: Option<String>,
+        by: Actor,
+    ) -> Result<Applied, Rejection> {
+        let made =
+            |reason: String| Freeze { by: by.clone(), reason, since: now.at, wall: now.wall };
+        let freeze = reason.clone().map(made);
+        let name = match id {
+            None => {
+                self.stored.freeze = freeze;
+                None
+            }
+            Some(id) => {
+                let service = self.writable(id, None)?;
+                service.frozen = freeze;
+                Some(service.spec.name.clone())
+            }
+        };
+        self.record(now, EventKind::Freeze { service: name, reason, by });
+        Ok(Applied::Done)
+    }
+
+    /// The freeze of all releases.
+    #[must_use]
+    pub fn freeze(&self) -> Option<&Freeze> {
+        self.stored.freeze.as_ref()
+    }
+
+    /// What holds the releases of a service: its own freeze, or that of all.
+    #[must_use]
+    pub fn freeze_of(&self, id: ServiceId) -> Option<&Freeze> {
+        let own = self.service(id).and_then(|service| service.frozen.as_ref());
+        own.or(self.stored.freeze.as_ref())
+    }
+}
+
+/// A way back without steps: within the strategy's family, health alone decides.
+fn straight(service: &Service, to: RevisionNumber, by: Actor, cause: String) -> Begin {
+    let mut settings = service.spec.update.clone();
+    settings.parallelism = 0;
+    settings.delay = std::time::Duration::ZERO;
+    settings.approve = None;
+    settings.monitor = Some(std::time::Duration::ZERO);
+    settings.hooks.retain(|hook| !hook.on.is_gate());
+    let strategy = match settings.strategy {
+        Strategy::Rolling => Strategy::Rolling,
+        Strategy::Recreate => Strategy::Recreate,
+        Strategy::Canary | Strategy::BlueGreen => Strategy::BlueGreen,
+    };
+    settings.steps = Vec::new();
+    settings.strategy = strategy;
+    let freeze_override = Some("a rollback is never held".to_owned());
+    Begin { kind: Kind::Rollback, to, settings, strategy, by, cause, freeze_override }
+}
+
+fn check_promotable(live: &Rollout) -> Result<(), Rejection> {
+    match live.phase {
+        Phase::Queued | Phase::Preparing => Err(not_now(
+            live,
+            "it has not begun: see what it waits for with `warren rollout status`",
+        )),
+        Phase::Updating => Err(not_now(
+            live,
+            "a rolling update has no steps to skip; see what it waits for with `warren rollout status`",
+        )),
+        Phase::RollingBack | Phase::RollbackStalled => {
+            Err(not_now(live, "it goes back, and a rollback is never turned round"))
+        }
+        Phase::Finalizing => Err(not_now(live, "it is done: only old tasks are left to stop")),
+        Phase::Scaling
+        | Phase::Promoting
+        | Phase::Shifting
+        | Phase::Holding
+        | Phase::Gating
+        | Phase::Monitoring
+        | Phase::Standby => Ok(()),
+    }
+}
+
+fn not_now(live: &Rollout, why: &str) -> Rejection {
+    Rejection::NotNow(format!("release {} is {}: {why}", live.id, live.phase))
+}
+
+fn last_words(last: &Rollout) -> String {
+    let end = last.end.as_ref().map(|end| end.outcome.to_string()).unwrap_or_default();
+    format!(" (the last, {} to {}, is {end})", last.id, last.to)
+}
+
+fn pruned(service: &Service, to: RevisionNumber) -> Rejection {
+    let kept: Vec<_> = service.revisions.keys().map(ToString::to_string).collect();
+    let name = &service.spec.name;
+    Rejection::NothingBefore(format!(
+        "service {name} has no {to}, or no longer: kept are {}",
+        kept.join(", ")
+    ))
+}
