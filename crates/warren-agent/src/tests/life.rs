@@ -17,9 +17,7 @@ use warren_wire::v1::manager_message::Message as ToAgent;
 #[tokio::test]
 async fn tasks_come_up_stop_and_go_away() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, agent, mut session) = machine.up().await;
     assert_eq!((session.hello.cluster_id, session.hello.key.len()), (0, 32));
 
     let tasks = [task(1, 3), task(2, 3)];
@@ -55,9 +53,7 @@ async fn tasks_come_up_stop_and_go_away() {
 #[tokio::test]
 async fn a_crash_loop_is_restarted_in_place_and_given_up() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     session.full(1, &[task(1, 2)], None).await;
     session.until_ready(1).await;
     machine.sim.crash(1, 3, true);
@@ -81,9 +77,7 @@ async fn a_crash_loop_is_restarted_in_place_and_given_up() {
 #[tokio::test]
 async fn an_unhealthy_task_is_restarted() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     let mut sick = task(1, 5);
     sick.template.health = Some(check());
     sick.restart.delay = Duration::from_secs(1);
@@ -102,9 +96,7 @@ async fn an_unhealthy_task_is_restarted() {
 #[tokio::test]
 async fn an_end_of_readiness_is_published_first_and_needs_no_timer() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let mut agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, mut agent, mut session) = machine.up().await;
     let mut slow = task(1, 5);
     slow.restart.delay = Duration::from_secs(3600);
     slow.restart.delay_max = slow.restart.delay;
@@ -122,9 +114,7 @@ async fn an_end_of_readiness_is_published_first_and_needs_no_timer() {
 #[tokio::test]
 async fn readiness_follows_its_check_and_restarts_nothing() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let mut agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, mut agent, mut session) = machine.up().await;
     let mut shy = task(1, 5);
     shy.template.readiness = Some(check());
     machine.sim.change(|world| world.failing.insert(TaskId(1)));
@@ -141,9 +131,7 @@ async fn readiness_follows_its_check_and_restarts_nothing() {
 #[tokio::test]
 async fn a_container_removed_behind_our_back_comes_back() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     session.full(1, &[task(1, 5)], None).await;
     session.until_ready(1).await;
     machine.sim.crash(1, 137, true);
@@ -155,9 +143,7 @@ async fn a_container_removed_behind_our_back_comes_back() {
 #[tokio::test]
 async fn what_cannot_start_is_rejected_with_the_reason() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     let mut missing = task(1, 5);
     missing.template.image = Image::parse("missing").unwrap();
     session.full(1, &[missing], None).await;
@@ -178,9 +164,7 @@ async fn what_cannot_start_is_rejected_with_the_reason() {
 async fn a_pull_is_called_off_when_the_task_is_not_wanted_any_more() {
     let machine = Machine::new();
     machine.sim.change(|world| world.pull_hangs = true);
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     session.full(1, &[task(1, 5)], None).await;
     let pulling =
         session.until_status(1, "progress is told", |status| status.detail.contains("50 %")).await;
@@ -194,9 +178,7 @@ async fn a_pull_is_called_off_when_the_task_is_not_wanted_any_more() {
 #[tokio::test]
 async fn a_runtime_that_is_gone_for_a_while_is_named_and_nothing_is_lost() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let mut agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, mut agent, mut session) = machine.up().await;
     session.full(1, &[task(1, 5)], None).await;
     session.until_ready(1).await;
     assert_eq!(*agent.published.silent.borrow(), "");
@@ -221,9 +203,7 @@ async fn a_runtime_that_is_gone_for_a_while_is_named_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_change_that_does_not_fit_is_answered_with_where_the_node_stands() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     session.full(4, &[task(1, 5)], None).await;
     session.until("the list is taken over", |s| s.applied.is_some()).await;
     session.applied = None;
@@ -238,9 +218,7 @@ async fn a_change_that_does_not_fit_is_answered_with_where_the_node_stands() {
 #[tokio::test]
 async fn a_list_that_empties_the_node_is_held_until_it_is_allowed() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     let tasks: Vec<_> = (1..=4).map(|id| task(id, 5)).collect();
     session.full(1, &tasks, None).await;
     for id in 1..=4 {
@@ -260,9 +238,7 @@ async fn a_list_that_empties_the_node_is_held_until_it_is_allowed() {
 #[tokio::test]
 async fn strays_are_taken_away_within_the_brake() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, _agent, mut session) = machine.up().await;
     let tasks: Vec<_> = (1..=4).map(|id| task(id, 5)).collect();
     session.full(1, &tasks, None).await;
     for id in 1..=4 {
@@ -301,9 +277,7 @@ async fn an_epoch_of_traffic_is_told_once_the_resolver_answers_with_it() {
 #[tokio::test]
 async fn statuses_are_sent_until_they_are_acknowledged_and_to_every_new_leader() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (mut manager, _agent, mut session) = machine.up().await;
     session.acks = false;
     session.full(1, &[task(1, 5)], None).await;
     session.until_ready(1).await;
@@ -318,9 +292,7 @@ async fn statuses_are_sent_until_they_are_acknowledged_and_to_every_new_leader()
 #[tokio::test]
 async fn a_manager_of_another_cluster_is_not_obeyed() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let mut agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (mut manager, mut agent, mut session) = machine.up().await;
     session.full(1, &[task(1, 5)], None).await;
     session.until_ready(1).await;
     drop(session);
@@ -338,9 +310,7 @@ async fn a_manager_of_another_cluster_is_not_obeyed() {
 #[tokio::test]
 async fn what_is_left_of_an_agent_can_stop_everything() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (_manager, agent, mut session) = machine.up().await;
     let tasks: Vec<_> = (1..=3).map(|id| task(id, 5)).collect();
     session.full(1, &tasks, None).await;
     for id in 1..=3 {

@@ -7,7 +7,7 @@ mod relay;
 mod sim;
 
 use crate::{Agent, Options, Published, Residue};
-use manager::Manager;
+use manager::{Manager, Session};
 pub(crate) use sim::Sim;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -56,6 +56,14 @@ impl Machine {
 
     pub(crate) async fn manager(&self) -> Manager {
         Manager::listen(&self.socket()).await
+    }
+
+    /// A manager, an agent that runs, and their first session.
+    pub(crate) async fn up(&self) -> (Manager, Running, Session) {
+        let mut manager = self.manager().await;
+        let agent = self.agent();
+        let session = manager.welcome().await;
+        (manager, agent, session)
     }
 
     pub(crate) fn agent(&self) -> Running {

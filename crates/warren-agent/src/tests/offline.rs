@@ -9,9 +9,7 @@ use warren_wire::v1::manager_message::Message as ToAgent;
 #[tokio::test]
 async fn without_a_manager_tasks_are_kept_and_restarted() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let mut agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (manager, mut agent, mut session) = machine.up().await;
     session.full(1, &[task(1, 5)], None).await;
     session.until_ready(1).await;
     drop((session, manager));
@@ -29,9 +27,7 @@ async fn without_a_manager_tasks_are_kept_and_restarted() {
 #[tokio::test]
 async fn an_agent_that_comes_back_adopts_its_tasks_without_a_gap_in_readiness() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let mut agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (manager, mut agent, mut session) = machine.up().await;
     let mut checked = task(1, 5);
     checked.template.readiness = Some(check());
     session.full(1, &[checked, task(2, 5)], None).await;
@@ -65,9 +61,7 @@ async fn an_agent_that_comes_back_adopts_its_tasks_without_a_gap_in_readiness() 
 #[tokio::test]
 async fn a_damaged_cache_costs_a_resync_and_no_task() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (mut manager, agent, mut session) = machine.up().await;
     let tasks: Vec<_> = (1..=3).map(|id| task(id, 5)).collect();
     session.full(1, &tasks, None).await;
     for id in 1..=3 {
@@ -100,9 +94,7 @@ async fn a_damaged_cache_costs_a_resync_and_no_task() {
 #[tokio::test]
 async fn a_restored_cluster_stops_nothing_by_itself() {
     let machine = Machine::new();
-    let mut manager = machine.manager().await;
-    let _agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (mut manager, _agent, mut session) = machine.up().await;
     session.full(9, &[task(1, 5)], None).await;
     session.until_ready(1).await;
     drop(session);

@@ -9,9 +9,7 @@ use warren_wire::v1::relay_reply::Reply;
 use warren_wire::v1::{self, ExecRequest};
 
 async fn two_tasks(machine: &Machine) -> (super::Manager, super::Running, Session) {
-    let mut manager = machine.manager().await;
-    let agent = machine.agent();
-    let mut session = manager.welcome().await;
+    let (manager, agent, mut session) = machine.up().await;
     session.full(1, &[task(1, 5), task(2, 5)], None).await;
     session.until_ready(1).await;
     session.until_ready(2).await;

@@ -1,7 +1,7 @@
 //! Requests into nodes.
 
 use super::agent::{Agent, Attached};
-use super::site::{Home, OPTIONS};
+use super::site::{Home, OPTIONS, with_node};
 use super::soon;
 use crate::RelayError;
 use crate::relay::CREDIT;
@@ -58,9 +58,7 @@ async fn an_image_is_resolved_by_the_first_node_that_can() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replies_flow_as_fast_as_they_are_taken_and_end() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let id = node.welcome.node_id.parse().unwrap();
     let relay = site.handle.relay();
     let lines: u32 = 1_000;
@@ -97,9 +95,7 @@ async fn replies_flow_as_fast_as_they_are_taken_and_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_goes_cancels_and_input_flows() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let id = node.welcome.node_id.parse().unwrap();
     let start = v1::ExecStart { task_id: "t1".to_owned(), ..v1::ExecStart::default() };
     let (input, replies) = site.handle.relay().exec(id, start).await.unwrap();
@@ -119,9 +115,7 @@ async fn a_caller_that_goes_cancels_and_input_flows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_node_is_an_error_and_no_endless_wait() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let id: NodeId = node.welcome.node_id.parse().unwrap();
     let relay = site.handle.relay();
     let mut replies = relay.logs(id, v1::RelayLogs::default()).await.unwrap();

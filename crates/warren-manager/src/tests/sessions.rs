@@ -1,7 +1,7 @@
 //! How sessions begin, diverge, end and come back.
 
 use super::agent::{Agent, status};
-use super::site::{Home, OPTIONS};
+use super::site::{Home, OPTIONS, with_node};
 use super::soon;
 use tonic::Code;
 use warren_core::id::NodeId;
@@ -43,9 +43,7 @@ async fn there_are_no_sessions_before_there_is_a_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_comes_back_keeps_its_id_and_its_tasks_and_writes_nothing() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let web = site.create("web", 2).await;
     let at_rest = site.until("accepted", |state| {
         state.service(web).is_some_and(|service| service.stable.is_some())
@@ -73,9 +71,7 @@ async fn a_node_that_comes_back_keeps_its_id_and_its_tasks_and_writes_nothing() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_has_diverged_gets_everything_again() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let web = site.create("web", 2).await;
     let up = site
         .until("both run", |state| state.tasks_of(web).filter(|task| task.serves()).count() == 2);
@@ -93,9 +89,7 @@ async fn a_node_that_has_diverged_gets_everything_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tasks_of_a_node_run_on_while_the_manager_restarts() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (home, site, mut node) = with_node("a").await;
     let web = site.create("web", 2).await;
     let at_rest = site.until("accepted", |state| {
         state.service(web).is_some_and(|service| service.stable.is_some())
@@ -130,9 +124,7 @@ fn ready(agent: &Agent) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newer_session_of_a_node_wins() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut old = Agent::new("a").attach(&site).await;
+    let (_home, site, mut old) = with_node("a").await;
     let mut new = Agent::new("a").attach(&site).await;
     assert_eq!(old.welcome.node_id, new.welcome.node_id);
     soon("the old one ends", async { while old.step().await.is_ok() {} }).await;
@@ -143,9 +135,7 @@ async fn the_newer_session_of_a_node_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_hello_ends_the_session() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     node.send(FromAgent::Hello(node.agent.hello.clone())).await;
     soon("the session ends", async { while node.step().await.is_ok() {} }).await;
     site.stop().await;
@@ -153,9 +143,7 @@ async fn a_second_hello_ends_the_session() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_does_not_drain_loses_its_session_and_nobody_else_does() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut good = Agent::new("good").attach(&site).await;
+    let (_home, site, mut good) = with_node("good").await;
     let mut agent = Agent::new("stuck");
     agent.obeys = false;
     let stuck = agent.attach_silently(&site).await.unwrap();

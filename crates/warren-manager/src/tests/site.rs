@@ -1,5 +1,6 @@
 //! One manager with its Raft and its server, on a directory of its own.
 
+use super::agent::{Agent, Attached};
 use super::{DEADLINE, soon};
 use crate::{Manager, ManagerHandle, Options, Published};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,14 @@ pub(super) struct Site {
     manager_stop: CancellationToken,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+}
+
+/// A manager on a directory of its own, with a node of that name.
+pub(super) async fn with_node(name: &str) -> (Home, Site, Attached) {
+    let home = Home::new();
+    let site = home.start(OPTIONS).await;
+    let node = Agent::new(name).attach(&site).await;
+    (home, site, node)
 }
 
 impl Home {

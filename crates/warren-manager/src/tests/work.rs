@@ -1,7 +1,7 @@
 //! From an intent to running tasks, and back from what nodes say.
 
 use super::agent::{Agent, status};
-use super::site::{Home, OPTIONS, Site};
+use super::site::{Home, OPTIONS, Site, with_node};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -22,9 +22,7 @@ fn first_task(site: &Site) -> TaskId {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_comes_up_scales_and_goes() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     assert_eq!(node.welcome.cluster_id, 7);
     let web = site.create("web", 3).await;
 
@@ -57,9 +55,7 @@ async fn a_service_comes_up_scales_and_goes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_ends_is_replaced_and_the_reason_is_kept() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let web = site.create("web", 1).await;
     let up = site.until("it runs", |state| running(state, web) == 1);
     node.during("it runs", up).await;
@@ -132,9 +128,7 @@ async fn an_unacknowledged_status_is_taken_from_the_next_session() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_reaches_resolvers_well_under_a_second_and_is_not_written() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let web = site.create("web", 1).await;
     site.published("web is known", |now| now.report.services.contains_key(&web)).await;
     let at_rest = site.until("accepted", |state| {
@@ -163,9 +157,7 @@ async fn readiness_reaches_resolvers_well_under_a_second_and_is_not_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_at_rest_writes_nothing() {
-    let home = Home::new();
-    let site = home.start(OPTIONS).await;
-    let mut node = Agent::new("a").attach(&site).await;
+    let (_home, site, mut node) = with_node("a").await;
     let web = site.create("web", 2).await;
     let at_rest = site.until("accepted", |state| {
         state.service(web).is_some_and(|service| service.stable.is_some())
