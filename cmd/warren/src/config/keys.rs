@@ -115,7 +115,8 @@ pub const KEYS: &[Key] = &[
         value: "`error`, `warn`, `info`, `debug`, `trace`, or a filter as in `info,warren_agent=debug`",
         default: "info",
         since: "0.1.0",
-        about: "The least important messages that are logged, to standard error.",
+        about: "The least important messages that are logged, to standard error. Those of the consensus library only \
+                from `warn` on, unless a filter names it, as in `info,openraft=info`.",
     },
     Key {
         name: "log_format",
