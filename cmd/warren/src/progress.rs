@@ -125,14 +125,27 @@ async fn watch(
                 return Ok(Some(format!("{name} is up: {}", summary(&seen, goal))));
             }
             Standing::Stuck(why) => {
-                return Err(Failure::new(Exit::Failed, format!("{name}: {why}")).hint(format!(
-                    "Warren keeps trying; `warren service logs {name}` shows what the tasks say"
-                )));
+                return Err(Failure::new(Exit::Failed, format!("{name}: {why}"))
+                    .hint(stuck_hint(name, &seen)));
             }
             Standing::OnTheWay => shown.show(lines(name, &seen, goal)),
         }
         *last = seen;
     }
+}
+
+/// What to look at where tasks fail: what they say, if any of them has run.
+fn stuck_hint(name: &str, seen: &v1::WatchServiceResponse) -> String {
+    let rejected = |task: &v1::Task| task.phase == "rejected";
+    let mut others = seen.tasks.iter().filter(|task| !rejected(task));
+    if seen.tasks.iter().any(rejected)
+        && others.all(|task| task.phase != "running" && !has_ended(task))
+    {
+        return format!(
+            "no task of it could be started; Warren keeps trying, `warren why {name}` says when"
+        );
+    }
+    format!("Warren keeps trying; `warren service logs {name}` shows what the tasks say")
 }
 
 fn may_pass(code: tonic::Code) -> bool {
@@ -355,6 +368,18 @@ mod tests {
             panic!("not stuck");
         };
         assert!(why.contains("web.1: exited with 1"), "{why}");
+    }
+
+    #[test]
+    fn the_logs_are_named_only_where_a_task_has_run() {
+        let hint = |phases: &[&str]| {
+            let tasks = phases.iter().map(|phase| task(1, 2, phase, false)).collect();
+            stuck_hint("web", &seen("crash-looping", tasks))
+        };
+        assert!(hint(&["rejected", "assigned"]).contains("warren why web"));
+        for ran in [&["running"][..], &["failed", "rejected"], &["running", "rejected"]] {
+            assert!(hint(ran).contains("warren service logs web"), "{ran:?}");
+        }
     }
 
     #[test]
