@@ -46,6 +46,9 @@ impl Sources<'_> {
             created_unix_ms: service.created_wall.0,
             split: render_weights(&service.split.weights),
             split_epoch: service.split.epoch,
+            rollout: None,
+            queued: service.queued.is_some(),
+            freeze: None,
         }
     }
 

@@ -91,4 +91,15 @@ impl Rollouts for Api {
     ) -> Answer<v1::ApproveRolloutResponse> {
         self.unbuilt("ApproveRollout", "approving a step is", UPDATE).await
     }
+
+    async fn set_freeze(&self, _: Request<v1::SetFreezeRequest>) -> Answer<v1::SetFreezeResponse> {
+        self.unbuilt("SetFreeze", "freezing is", UPDATE).await
+    }
+
+    async fn list_freezes(
+        &self,
+        _: Request<v1::ListFreezesRequest>,
+    ) -> Answer<v1::ListFreezesResponse> {
+        self.unbuilt("ListFreezes", "freezing is", UPDATE).await
+    }
 }

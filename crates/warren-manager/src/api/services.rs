@@ -142,6 +142,20 @@ impl Services for Api {
         self.call("ListVersions", CALL_TIMEOUT, work).await
     }
 
+    async fn plan_update(
+        &self,
+        _: Request<v1::PlanUpdateRequest>,
+    ) -> Result<Response<v1::PlanUpdateResponse>, Status> {
+        Err(ApiError::unbuilt("planning is", "update").into())
+    }
+
+    async fn list_profiles(
+        &self,
+        _: Request<v1::ListProfilesRequest>,
+    ) -> Result<Response<v1::ListProfilesResponse>, Status> {
+        Err(ApiError::unbuilt("profiles are", "update").into())
+    }
+
     async fn explain_service(
         &self,
         request: Request<v1::ExplainServiceRequest>,
@@ -229,7 +243,7 @@ impl Api {
                 outcome => {
                     let (id, changed) = service_of(&outcome?)?;
                     let service = Some(self.shown(id)?);
-                    return Ok(v1::UpdateServiceResponse { service, changed });
+                    return Ok(v1::UpdateServiceResponse { service, changed, queued: false });
                 }
             }
         }

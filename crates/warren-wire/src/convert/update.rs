@@ -98,6 +98,7 @@ pub fn render(settings: &UpdateSettings) -> v1::UpdateConfig {
         healthy_deadline_ms: Some(millis(settings.healthy_deadline)),
         progress_deadline_ms: Some(millis(settings.progress_deadline)),
         max_failure_percent: Some(settings.max_failure_percent.into()),
+        ..v1::UpdateConfig::default()
     }
 }
 
