@@ -1,7 +1,7 @@
 //! Two revisions beside each other: what canary and blue-green have in common. For each step the tasks come first, then
 //! the share, then the acknowledgements, then the hold, then the gate.
 
-use super::step::{hold, through_gate};
+use super::step::{accept, hold, through_gate};
 use super::{Facts, Haste, Move, Next, Phase, Rollout, RolloutWait, Shape};
 use crate::spec::Strategy;
 use crate::time::ClusterTime;
@@ -61,12 +61,12 @@ pub(super) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
         Phase::Holding | Phase::Monitoring => {
             let length = rollout.current_step().map_or(Duration::ZERO, |step| step.hold);
             match hold(rollout, facts, length, obstacle(rollout, facts)) {
-                Ok(()) => through_gate(rollout, facts, onward(rollout)),
+                Ok(()) => through_gate(rollout, facts, onward(rollout, facts)),
                 Err(next) => next.waking(facts.to.next),
             }
         }
         Phase::Gating => match obstacle(rollout, facts) {
-            None => through_gate(rollout, facts, onward(rollout)),
+            None => through_gate(rollout, facts, onward(rollout, facts)),
             Some(why) => Next::default().wait(RolloutWait::Stopped { why }),
         },
         Phase::Standby => match hold(rollout, facts, rollout.settings.standby, None) {
@@ -131,12 +131,12 @@ fn obstacle(rollout: &Rollout, facts: &Facts<'_>) -> Option<String> {
 }
 
 /// What follows the gate of this step.
-fn onward(rollout: &Rollout) -> Move {
+fn onward(rollout: &Rollout, facts: &Facts<'_>) -> Vec<Move> {
     if rollout.is_last_step() {
-        return Move::Accept;
+        return accept(rollout, facts);
     }
     let next = if rollout.haste == Haste::Full { last_open_step(rollout) } else { None };
-    Move::Step(next.unwrap_or(rollout.step + 1))
+    vec![Move::Step(next.unwrap_or(rollout.step + 1))]
 }
 
 /// The step that a promotion to the end leads to: the last one, or the first on the way that people have to agree to.

@@ -1,7 +1,7 @@
 //! The rolling arithmetic: how many replacements may start and how many old tasks may stop now. It is computed afresh
 //! each time from counts, never scripted, so that a crash, a scale or a new leader in the middle changes nothing.
 
-use super::step::{hold, missing_allowed, through_gate};
+use super::step::{accept, hold, missing_allowed, through_gate};
 use super::{Facts, Move, Next, Phase, Rollout, RolloutWait};
 use crate::spec::{Order, Template, UpdateSettings};
 use std::time::Duration;
@@ -81,11 +81,11 @@ pub(super) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
         Phase::Monitoring => {
             let length = rollout.settings.monitor.unwrap_or(Duration::ZERO);
             match hold(rollout, facts, length, obstacle(rollout, facts)) {
-                Ok(()) => through_gate(rollout, facts, Move::Accept),
+                Ok(()) => through_gate(rollout, facts, accept(rollout, facts)),
                 Err(next) => next.waking(facts.to.next),
             }
         }
-        Phase::Gating => through_gate(rollout, facts, Move::Accept),
+        Phase::Gating => through_gate(rollout, facts, accept(rollout, facts)),
         Phase::Queued
         | Phase::Preparing
         | Phase::Scaling
@@ -112,7 +112,7 @@ fn update(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     if rollout.settings.monitor.is_some_and(|span| !span.is_zero()) {
         return Next::one(Move::Enter(Phase::Monitoring));
     }
-    through_gate(rollout, facts, Move::Accept)
+    through_gate(rollout, facts, accept(rollout, facts))
 }
 
 fn obstacle(rollout: &Rollout, facts: &Facts<'_>) -> Option<String> {

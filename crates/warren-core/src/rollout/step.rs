@@ -439,11 +439,21 @@ pub(super) fn hold(
     }
 }
 
+/// Makes the new revision stable; and ends the release at once where nothing of another is left.
+pub(super) fn accept(rollout: &Rollout, facts: &Facts<'_>) -> Vec<Move> {
+    let alone = facts.from.live + facts.others.live == 0;
+    if alone && !rollout.is_beside() {
+        vec![Move::Accept, Move::Finish]
+    } else {
+        vec![Move::Accept]
+    }
+}
+
 /// Passes the gate at the end of a step, or comes to stand at it.
-pub(super) fn through_gate(rollout: &Rollout, facts: &Facts<'_>, then: Move) -> Next {
+pub(super) fn through_gate(rollout: &Rollout, facts: &Facts<'_>, then: Vec<Move>) -> Next {
     let at_gate = rollout.phase == Phase::Gating;
     match gate::at_step(rollout, facts) {
-        Gate::Open => Next::one(then),
+        Gate::Open => Next { moves: then, ..Next::default() },
         Gate::Wait(_) | Gate::Act(_) if !at_gate => Next::one(Move::Enter(Phase::Gating)),
         Gate::Wait(wait) => Next::default().wait(wait),
         Gate::Act(to) => Next::one(to),

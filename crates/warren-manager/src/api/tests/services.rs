@@ -123,6 +123,7 @@ async fn a_host_port_that_no_runtime_can_publish_is_refused() {
     let update = v1::UpdateServiceRequest {
         service_id: "web".into(),
         spec: request.spec,
+        update_config: Some(v1::UpdateConfig { max_unavailable: Some(1), ..Default::default() }),
         ..Default::default()
     };
     let error = refusal(services.update_service(update.clone()).await);
