@@ -139,6 +139,8 @@ pub enum WaitReason {
         /// What limits it now.
         limit: &'static str,
     },
+    /// A new leader has not heard from every node how its tasks do.
+    Listening,
     /// The release under way waits.
     Release(RolloutWait),
     /// It is to go, and is still needed until others are ready.
@@ -188,6 +190,7 @@ impl fmt::Display for WaitReason {
             Self::Replacing { left, revision, limit } => {
                 write!(f, "{left} tasks still to be replaced by {revision} ({limit})")
             }
+            Self::Listening => f.write_str("the new leader has not heard of all its tasks yet"),
             Self::Release(wait) => write!(f, "release: {wait}"),
             Self::Held { task, reason } => {
                 write!(f, "{task} ({reason}) stays until enough others are ready")

@@ -43,7 +43,9 @@ impl Planner<'_> {
     /// When no answer names a draining task any more; `None` where none ever did.
     fn released_at(&self, task: &Seen<'_>) -> Option<ClusterTime> {
         let Desired::Drain { since, epoch, .. } = task.desired else { return None };
-        if task.phase < Phase::Running || !task.is_ready() {
+        // What a new leader has not heard of yet may well have served.
+        let known_unready = task.heard.is_some() && !task.is_ready();
+        if task.phase < Phase::Running || known_unready {
             return None;
         }
         let settled = traffic::settled_at(self.observed, epoch, since);

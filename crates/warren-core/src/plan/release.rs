@@ -77,6 +77,12 @@ impl<'a> Release<'_, 'a> {
                 let tasks = self.tasks.to_vec();
                 self.round(goal, &tasks, None, report)
             }
+            Shape::Settle { from, to } => {
+                let goal = self.goal(from, true, u32::MAX);
+                let tasks = self.tasks.iter().filter(|task| task.revision != to);
+                let tasks: Vec<_> = tasks.copied().collect();
+                self.round(goal, &tasks, None, report)
+            }
             Shape::Beside { from, to, count } => self.beside(from, to, count, report),
         }
     }

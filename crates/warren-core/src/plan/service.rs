@@ -13,9 +13,14 @@ use crate::spec::{RestartCondition, UpdateSettings};
 use crate::task::{Phase, StopReason, Task};
 use crate::time::ClusterTime;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Restarts in place from which a service is called crash-looping rather than starting.
 const CRASH_LOOP_RESTARTS: u32 = 2;
+
+/// How long a new leader waits for nodes to say how their tasks do: as long as the longest lease, after which a silent
+/// node is judged anyway.
+const LISTEN_MAX: Duration = Duration::from_secs(15);
 
 /// What is in one wanted slot.
 #[derive(Clone, Copy)]
@@ -66,6 +71,8 @@ pub(super) struct Round<'p, 'a> {
 pub(super) fn plan<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &[Seen<'a>]) {
     let mut report = if service.deleting {
         delete(planner, service, tasks)
+    } else if let Some(until) = blind_until(planner, tasks) {
+        listen(planner, tasks, until)
     } else if let Some(live) = &service.rollout {
         release::plan(planner, service, live, tasks)
     } else {
@@ -75,6 +82,24 @@ pub(super) fn plan<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &
     report.ready = count(tasks, |task| task.is_serving());
     report.status = status(service, tasks, &report);
     planner.plan.report.services.insert(service.id, report);
+}
+
+/// Until when a new leader waits to hear of a task that runs, before it plans for its service; absent where it has heard
+/// of all. What it does not know is not the same as what is not ready.
+fn blind_until(planner: &Planner<'_>, tasks: &[Seen<'_>]) -> Option<ClusterTime> {
+    let until = planner.observed.since.after(LISTEN_MAX);
+    let up = |node| planner.node(node).is_some_and(|node| node.up);
+    let unheard = |task: &Seen<'_>| task.serves() && task.heard.is_none() && up(task.node);
+    (until > planner.now && tasks.iter().any(unheard)).then_some(until)
+}
+
+fn listen(planner: &mut Planner<'_>, tasks: &[Seen<'_>], until: ClusterTime) -> ServiceReport {
+    let mut report = ServiceReport::default();
+    planner.wake(until);
+    let (reason, until) = (WaitReason::Listening, Some(until));
+    report.wait(Wait { slot: None, reason, since: Some(planner.observed.since), until });
+    planner.stop_drained(tasks, &mut report);
+    report
 }
 
 /// A service that no release moves.

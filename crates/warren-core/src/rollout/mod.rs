@@ -19,17 +19,20 @@ mod facts;
 mod gate;
 mod moves;
 mod object;
+mod phase;
 mod recreate;
 mod rollback;
 pub(crate) mod rolling;
 mod step;
+mod timeline;
 mod trouble;
 
 pub use facts::{Facts, Track, Verdict};
 pub use moves::Move;
 pub use object::{
-    Abort, Approval, Back, Called, End, Happened, Haste, Kind, MOMENTS_KEPT, Moment, Outcome,
-    Pause, Paused, Phase, Promotion, REASON_BYTES_MAX, ROLLOUTS_KEPT, Rollout, Trigger,
+    Abort, Approval, Called, End, Haste, Paused, REASON_BYTES_MAX, ROLLOUTS_KEPT, Rollout,
 };
+pub use phase::{Back, Kind, Outcome, Pause, Phase, Trigger};
 pub use step::{Next, RolloutWait, Shape, steps_of};
 pub(crate) use step::{shape, step};
+pub use timeline::{Happened, MOMENTS_KEPT, Moment, Promotion};

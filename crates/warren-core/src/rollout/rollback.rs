@@ -83,6 +83,8 @@ fn cut(rollout: &Rollout, facts: &Facts<'_>, share: Weight) -> Next {
     let back = rollout.abort.as_ref().map(|abort| abort.back).unwrap_or_default();
     let weak = facts.to.ready < share.ceil_of(facts.replicas).max(1);
     let carried = match facts.from.ready {
+        // A service of no tasks loses none.
+        _ if facts.replicas == 0 => Weight::FULL,
         0 => Weight::ZERO,
         ready if facts.to.ready == 0 => {
             Weight::carried_by(ready.max(facts.replicas), facts.replicas)

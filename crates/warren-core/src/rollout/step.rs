@@ -236,6 +236,14 @@ pub enum Shape {
         /// Which.
         revision: RevisionNumber,
     },
+    /// What comes in stays as it is; the other revision comes to every slot that is left to it, and what an earlier
+    /// release left goes.
+    Settle {
+        /// The revision that gets every slot.
+        from: RevisionNumber,
+        /// The one that is left alone.
+        to: RevisionNumber,
+    },
     /// Two revisions beside each other.
     Beside {
         /// The one that keeps its full size.
@@ -261,7 +269,7 @@ pub fn steps_of(settings: &UpdateSettings) -> Vec<Step> {
 pub(crate) fn shape(rollout: &Rollout, facts: &Facts<'_>) -> Shape {
     match rollout.phase {
         Phase::Queued | Phase::Preparing => match rollout.from {
-            Some(revision) => Shape::Only { revision, fast: true },
+            Some(from) => Shape::Settle { from, to: rollout.to },
             None => Shape::Nothing,
         },
         Phase::RollingBack | Phase::RollbackStalled => rollback::shape(rollout, facts),
@@ -385,7 +393,7 @@ fn prepare(rollout: &Rollout, facts: &Facts<'_>) -> Next {
         let weight = crate::units::Weight::ZERO;
         return Next::one(Move::Shift { weight, next: Phase::Preparing });
     }
-    let left = facts.others.wanted + facts.to.wanted;
+    let left = facts.others.wanted;
     if left > 0 {
         return Next::default().wait(RolloutWait::Leftovers { left });
     }

@@ -5,6 +5,7 @@
 mod apply;
 mod changes;
 mod cluster;
+mod fit;
 mod nodes;
 mod outbox;
 mod rollouts;

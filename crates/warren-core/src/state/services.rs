@@ -116,7 +116,7 @@ impl State {
         let reverts = stable.is_some_and(|stable| stable.hash == update.spec.template.hash());
         if reverts {
             service.queued = None;
-            let (by, settings) = (update.by.clone(), update.spec.clone());
+            let QueuedUpdate { spec: settings, by, .. } = update;
             if !live.phase.is_back() {
                 let reason = format!("{by} asked for the stable revision again");
                 self.abort(now, id, live, Trigger::Reverted, reason, Back::Immediate, by.clone())?;

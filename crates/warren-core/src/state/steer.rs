@@ -88,7 +88,7 @@ impl State {
 
     pub(super) fn rollout_applied(&self, id: ServiceId) -> Result<Applied, Rejection> {
         let service = self.service(id).ok_or(Rejection::NoService(id))?;
-        let live = service.rollout.as_ref().or(service.past.last());
+        let live = service.rollout.as_ref().or_else(|| service.past.last());
         Ok(match live {
             Some(live) => {
                 Applied::Rollout { id: live.id, service: id, generation: service.generation }
