@@ -122,7 +122,8 @@ pub(crate) mod tests {
     use super::*;
     use std::net::Ipv4Addr;
     use warren_core::id::{RevisionNumber, ServiceId, Slot};
-    use warren_core::spec::{Image, RestartPolicy, ServiceName, Template};
+    use warren_core::spec::{Image, RestartPolicy, ServiceName, Strategy, Template};
+    use warren_core::task::{DeploymentState, Track};
 
     pub(crate) fn task(id: u64, want: Want) -> Assignment {
         Assignment {
@@ -133,6 +134,7 @@ pub(crate) mod tests {
             revision: RevisionNumber(1),
             template: Template::new(Image::parse("web:v1").unwrap()),
             restart: RestartPolicy::default(),
+            track: Track { strategy: Strategy::Rolling, state: DeploymentState::Active },
             address: Ipv4Addr::new(10, 0, 0, 2),
             want,
         }

@@ -5,8 +5,8 @@ use warren_core::assignment::Assignments;
 use warren_core::id::TaskId;
 use warren_core::spec::{PinnedImage, ServiceName};
 
-/// Images kept of each service: what runs, what ran before, and one more to go back further.
-const KEPT_PER_SERVICE: usize = 3;
+/// Images kept of each service: those of the revisions that are kept, so that any of them starts without a registry.
+const KEPT_PER_SERVICE: usize = warren_core::service::REVISIONS_KEPT;
 /// Services whose images are kept although no task of them is here: a service that moves away may come back.
 const SERVICES_KEPT: usize = 64;
 
@@ -75,12 +75,13 @@ mod tests {
     #[test]
     fn the_last_images_of_a_service_are_kept_and_those_of_its_tasks_always() {
         let (mut recent, none) = (Recent::new(), BTreeMap::new());
-        let old = runs(1, "web", "v1");
-        for image in ["v1", "v2", "v2", "v3", "v4"] {
+        let old = runs(1, "web", "v01");
+        let images: Vec<_> = (1..=KEPT_PER_SERVICE + 1).map(|n| format!("v{n:02}")).collect();
+        for image in images.iter().flat_map(|image| [image, image]) {
             remember(&mut recent, &all(&[runs(2, "web", image)]), &none);
         }
-        assert_eq!(kept(&recent, &all(&[])), ["v2", "v3", "v4"]);
-        assert_eq!(kept(&recent, &all(&[old])), ["v1", "v2", "v3", "v4"]);
+        assert_eq!(kept(&recent, &all(&[])), images[1..]);
+        assert_eq!(kept(&recent, &all(&[old])), images);
     }
 
     #[test]

@@ -11,10 +11,9 @@ use tokio_util::sync::CancellationToken;
 use warren_core::assignment::Assignment;
 use warren_core::converge::{ContainerKey, Failure, FailureKind, Step};
 use warren_core::id::TaskId;
-use warren_core::spec::{PinnedImage, PullPolicy, Strategy};
+use warren_core::spec::{PinnedImage, PullPolicy};
 use warren_drivers::runtime::{
-    ContainerRef, ContainerRuntime, ContainerSpec, DeploymentState, Dns, Labels, PullProgress,
-    RuntimeError,
+    ContainerRef, ContainerRuntime, ContainerSpec, Dns, Labels, PullProgress, RuntimeError,
 };
 
 use crate::cache::Membership;
@@ -196,8 +195,8 @@ fn labels(assignment: &Assignment, membership: &Membership) -> Labels {
         version: assignment.revision,
         // Labels of a container never change, and a rollout may; what a revision is to its service now is the
         // cluster's to say.
-        strategy: Strategy::Rolling,
-        state: DeploymentState::Active,
+        strategy: assignment.track.strategy,
+        state: assignment.track.state,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::id::{RevisionNumber, ServiceId, Slot, TaskId};
 use crate::node::Node;
 use crate::spec::{RestartCondition, RestartPolicy, ServiceName, Template};
 use crate::state::State;
-use crate::task::{Desired, Task};
+use crate::task::{Desired, Task, Track};
 use crate::time::millis;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -39,6 +39,8 @@ pub struct Assignment {
     pub template: Template,
     /// When and how often it is started again.
     pub restart: RestartPolicy,
+    /// How its revision came in.
+    pub track: Track,
     /// Its address.
     pub address: Ipv4Addr,
     /// What is wanted of it.
@@ -72,6 +74,7 @@ pub fn assignments(state: &State, node: &Node) -> Assignments {
             revision: task.revision,
             template: revision.template.clone(),
             restart: service.spec.restart.clone(),
+            track: task.track,
             address: task.address,
             want: want(task),
         };

@@ -1,6 +1,9 @@
 //! Tasks: the placed runs of revisions.
 
 use crate::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use crate::rollout::Kind;
+use crate::service::Service;
+use crate::spec::Strategy;
 use crate::time::ClusterTime;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -112,6 +115,76 @@ pub struct End {
 /// The longest message of an end: it is kept in the replicated state.
 pub const END_MESSAGE_BYTES_MAX: usize = 512;
 
+/// What a revision was to its service when a task of it was placed. It is written on the container, which cannot be
+/// told later what has become of its revision since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DeploymentState {
+    /// It had all traffic.
+    Active,
+    /// It waited for a switch.
+    Standby,
+    /// It had a growing share of traffic.
+    Canary,
+    /// It replaced its predecessor batch by batch.
+    Rolling,
+    /// Its rollout had failed.
+    Failed,
+    /// It was brought back.
+    RolledBack,
+}
+
+impl DeploymentState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Active, Self::Standby, Self::Canary, Self::Rolling, Self::Failed, Self::RolledBack];
+}
+
+impl fmt::Display for DeploymentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Standby => "standby",
+            Self::Canary => "canary",
+            Self::Rolling => "rolling",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled-back",
+        })
+    }
+}
+
+/// How a task's revision came in, as its container says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Track {
+    /// The shape of the release.
+    pub strategy: Strategy,
+    /// What the revision was to the service then.
+    pub state: DeploymentState,
+}
+
+impl Track {
+    /// The track of a task of `revision` that is placed now.
+    #[must_use]
+    pub fn of(service: &Service, revision: RevisionNumber) -> Self {
+        let at_rest = (service.spec.update.strategy, DeploymentState::Active);
+        let (strategy, state) = service.rollout.as_ref().map_or(at_rest, |live| {
+            let coming = revision == live.to && !live.phase.is_back();
+            let state = match (coming, live.kind) {
+                (true, Kind::Rollback) => DeploymentState::RolledBack,
+                (true, Kind::Deploy) => DeploymentState::Active,
+                (true, Kind::Update) => match live.strategy {
+                    Strategy::Canary => DeploymentState::Canary,
+                    Strategy::BlueGreen => DeploymentState::Standby,
+                    Strategy::Rolling | Strategy::Recreate => DeploymentState::Rolling,
+                },
+                (false, _) if live.phase.is_back() => DeploymentState::RolledBack,
+                (false, _) => DeploymentState::Active,
+            };
+            (live.strategy, state)
+        });
+        Self { strategy, state }
+    }
+}
+
 /// One placed run of a revision in a slot of a service. Its service, revision, slot, node and address never change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Task {
@@ -129,6 +202,8 @@ pub struct Task {
     pub address: Ipv4Addr,
     /// The service's restart round when it was placed.
     pub round: u32,
+    /// How its revision came in.
+    pub track: Track,
     /// How far it has come.
     pub phase: Phase,
     /// What is wanted of it.

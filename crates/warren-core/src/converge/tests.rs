@@ -25,6 +25,10 @@ fn assignment(task: u64) -> Assignment {
             window: Duration::from_hours(1),
             ..RestartPolicy::default()
         },
+        track: crate::task::Track {
+            strategy: crate::spec::Strategy::Rolling,
+            state: crate::task::DeploymentState::Active,
+        },
         address: Ipv4Addr::new(10, 0, 0, 2),
         want: Want::Run,
     }

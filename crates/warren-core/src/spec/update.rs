@@ -19,6 +19,11 @@ pub enum Strategy {
     Recreate,
 }
 
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Rolling, Self::BlueGreen, Self::Canary, Self::Recreate];
+}
+
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

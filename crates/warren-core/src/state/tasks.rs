@@ -5,7 +5,7 @@ use crate::command::{Applied, Placing, Rejection, TaskEdge};
 use crate::event::{EventKind, TaskChange};
 use crate::id::{Generation, NodeId, ServiceId, Slot, TaskId};
 use crate::service::SlotFailures;
-use crate::task::{Desired, END_MESSAGE_BYTES_MAX, End, Phase, StopReason, Task};
+use crate::task::{Desired, END_MESSAGE_BYTES_MAX, End, Phase, StopReason, Task, Track};
 use crate::time::ClusterTime;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -25,7 +25,8 @@ impl State {
     ) -> Result<Applied, Rejection> {
         self.check_placements(service, expect, placements)?;
         let addresses = self.allocate(placements)?;
-        let round = self.service(service).map_or(0, |s| s.round);
+        let found = Arc::clone(self.service(service).ok_or(Rejection::NoService(service))?);
+        let round = found.round;
         let mut made = Vec::with_capacity(placements.len());
         self.forget_ended(service, placements);
         for (placing, address) in placements.iter().zip(addresses) {
@@ -38,6 +39,7 @@ impl State {
                 node: placing.node,
                 address,
                 round,
+                track: Track::of(&found, placing.revision),
                 phase: Phase::Assigned,
                 desired: Desired::Run,
                 created: now.at,

@@ -20,8 +20,8 @@ pub use life::*;
 pub use limits::*;
 
 use crate::runtime::{
-    Container, ContainerRef, ContainerRuntime, ContainerSpec, ContainerState, DeploymentState, Dns,
-    Exit, Labels, NetworkSpec, PullProgress, RuntimeError, Scope,
+    Container, ContainerRef, ContainerRuntime, ContainerSpec, ContainerState, Dns, Exit, Labels,
+    NetworkSpec, PullProgress, RuntimeError, Scope,
 };
 use async_trait::async_trait;
 use std::fmt;
@@ -218,7 +218,7 @@ impl<'a> Bench<'a> {
                 revision: Hash([task; 32]),
                 version: RevisionNumber(3),
                 strategy: Strategy::Canary,
-                state: DeploymentState::Canary,
+                state: warren_core::task::DeploymentState::Canary,
             },
             template,
             image: self.image.clone(),

@@ -1,10 +1,10 @@
 //! The labels that say whose a container is. They are all an agent needs to find its tasks again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::str::FromStr;
 use warren_core::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
 use warren_core::spec::{Hash, ServiceName, Strategy};
+use warren_core::task::DeploymentState;
 
 /// The keys of the labels.
 pub mod label {
@@ -40,45 +40,6 @@ pub struct Scope {
     pub cluster: String,
     /// This node.
     pub node: NodeId,
-}
-
-/// What a revision was to its service when a container of it was made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeploymentState {
-    /// It had all traffic.
-    Active,
-    /// It waited for a switch.
-    Standby,
-    /// It had a growing share of traffic.
-    Canary,
-    /// It replaced its predecessor batch by batch.
-    Rolling,
-    /// Its rollout had failed.
-    Failed,
-    /// It was brought back.
-    RolledBack,
-}
-
-const STATES: [(DeploymentState, &str); 6] = [
-    (DeploymentState::Active, "active"),
-    (DeploymentState::Standby, "standby"),
-    (DeploymentState::Canary, "canary"),
-    (DeploymentState::Rolling, "rolling"),
-    (DeploymentState::Failed, "failed"),
-    (DeploymentState::RolledBack, "rolled-back"),
-];
-
-impl fmt::Display for DeploymentState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active => "active",
-            Self::Standby => "standby",
-            Self::Canary => "canary",
-            Self::Rolling => "rolling",
-            Self::Failed => "failed",
-            Self::RolledBack => "rolled-back",
-        })
-    }
 }
 
 /// Whose a container is.
@@ -163,7 +124,7 @@ impl Labels {
             version: read(map, label::VERSION)?,
             strategy: read_with(map, label::STRATEGY, strategy)?,
             state: read_with(map, label::STATE, |text| {
-                STATES.iter().find(|(_, name)| *name == text).map(|(state, _)| *state)
+                DeploymentState::ALL.into_iter().find(|state| state.to_string() == text)
             })?,
         })
     }
@@ -206,9 +167,7 @@ fn read<T: FromStr>(map: &HashMap<String, String>, key: &'static str) -> Result<
 }
 
 fn strategy(text: &str) -> Option<Strategy> {
-    [Strategy::Rolling, Strategy::BlueGreen, Strategy::Canary, Strategy::Recreate]
-        .into_iter()
-        .find(|strategy| strategy.to_string() == text)
+    Strategy::ALL.into_iter().find(|strategy| strategy.to_string() == text)
 }
 
 /// Lower-case hexadecimal digits.
@@ -252,9 +211,9 @@ mod tests {
         let mut map: HashMap<_, _> = labels().to_map().into_iter().collect();
         map.insert("com.example.owner".into(), "me".into());
         assert_eq!(Labels::from_map(&map), Ok(labels()));
-        for (_, name) in STATES {
-            map.insert(label::STATE.into(), name.into());
-            assert_eq!(Labels::from_map(&map).unwrap().state.to_string(), name);
+        for state in DeploymentState::ALL {
+            map.insert(label::STATE.into(), state.to_string());
+            assert_eq!(Labels::from_map(&map).unwrap().state, state);
         }
     }
 

@@ -19,7 +19,7 @@ pub use container::{Container, ContainerRef, ContainerSpec, ContainerState, Dns,
 pub use error::RuntimeError;
 pub use image::{Credentials, PullProgress};
 pub use info::{Enforcement, NetworkSpec, RuntimeInfo, RuntimeKind};
-pub use labels::{DeploymentState, InvalidLabels, Labels, Scope, label};
+pub use labels::{InvalidLabels, Labels, Scope, label};
 pub use stream::{
     BoxStream, EventKind, ExecControl, ExecSession, ExecSpec, LOG_LINE_BYTES_MAX, LogLine,
     LogOptions, OutputChunk, OutputStream, RuntimeEvent, TtySize,

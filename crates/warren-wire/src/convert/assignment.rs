@@ -4,7 +4,8 @@ use super::{spec, template, text};
 use crate::v1;
 use warren_core::assignment::{Assignment, Assignments, Want};
 use warren_core::id::{RevisionNumber, Slot};
-use warren_core::spec::FieldError;
+use warren_core::spec::{FieldError, Strategy};
+use warren_core::task::{DeploymentState, Track};
 
 /// Reads one task to run.
 ///
@@ -26,6 +27,10 @@ pub fn parse(assignment: v1::TaskAssignment) -> Result<Assignment, FieldError> {
         template: template::parse(assignment.template.unwrap_or_default())
             .map_err(|e| e.within("template"))?,
         restart: spec::restart(restart).map_err(|e| e.within("restart"))?,
+        track: Track {
+            strategy: strategy(&assignment.strategy)?,
+            state: state(&assignment.state)?,
+        },
         address: text("address", &assignment.address)?,
         want,
     })
@@ -62,5 +67,17 @@ pub fn render(assignment: &Assignment) -> v1::TaskAssignment {
         restart: Some(spec::render_restart(&assignment.restart)),
         address: assignment.address.to_string(),
         want: want.into(),
+        strategy: assignment.track.strategy.to_string(),
+        state: assignment.track.state.to_string(),
     }
+}
+
+fn strategy(text: &str) -> Result<Strategy, FieldError> {
+    let found = Strategy::ALL.into_iter().find(|strategy| strategy.to_string() == text);
+    found.ok_or_else(|| FieldError::new("strategy", format!("{text:?} is no strategy")))
+}
+
+fn state(text: &str) -> Result<DeploymentState, FieldError> {
+    let found = DeploymentState::ALL.into_iter().find(|state| state.to_string() == text);
+    found.ok_or_else(|| FieldError::new("state", format!("{text:?} is no state of a revision")))
 }

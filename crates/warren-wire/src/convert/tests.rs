@@ -11,7 +11,7 @@ use warren_core::assignment::{Assignment, Want};
 use warren_core::converge::Status;
 use warren_core::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
 use warren_core::spec::{REPLICAS_MAX, UpdateSettings};
-use warren_core::task::{End, Phase};
+use warren_core::task::{DeploymentState, End, Phase, Track};
 use warren_core::traffic::{Endpoint, ServiceTraffic, TrafficView};
 use warren_core::units::Weight;
 
@@ -46,6 +46,8 @@ proptest! {
         ids in any::<(u64, u64, u32, u32)>(),
         address in any::<Ipv4Addr>(),
         want in prop_oneof![Just(Want::Run), Just(Want::Stop), Just(Want::Keep)],
+        strategy in proptest::sample::select(&warren_core::spec::Strategy::ALL[..]),
+        state in proptest::sample::select(&DeploymentState::ALL[..]),
     ) {
         let (task, service, slot, revision) = ids;
         let assignment = Assignment {
@@ -53,6 +55,7 @@ proptest! {
             service: ServiceId(service),
             slot: Slot(slot),
             revision: RevisionNumber(revision),
+            track: Track { strategy, state },
             name, template, restart, address, want,
         };
         prop_assert_eq!(assignment::parse(assignment::render(&assignment)), Ok(assignment));
