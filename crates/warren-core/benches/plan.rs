@@ -19,7 +19,7 @@ use warren_core::observed::{Observed, TaskObserved};
 use warren_core::plan::plan;
 use warren_core::service::Actor;
 use warren_core::spec::{
-    HostName, Image, Mode, Placement, RestartPolicy, ServiceName, ServiceSpec, Template,
+    HostName, Image, Mode, Placement, RestartPolicy, ServiceName, ServiceSpec, Strategy, Template,
     UpdateSettings,
 };
 use warren_core::task::{End, Phase};
@@ -39,23 +39,23 @@ struct Cluster {
 impl Cluster {
     fn apply(&mut self, command: Command) {
         self.index += 1;
-        let at = ClusterTime::from_ms(self.index);
+        let at = ClusterTime::from_ms(9_900_000 + self.index);
         let index = LogIndex(self.index);
         self.state.apply(Entry { index, at, wall: WallTime(0), command }).unwrap();
     }
 
-    fn new() -> Self {
+    fn new(nodes: u32, services: u32, replicas: u32) -> Self {
         let mut cluster = Self { state: State::default(), index: 0 };
         cluster.apply(Command::InitCluster {
             id: ClusterId(1),
             zone: "warren".to_owned(),
             pool: "10.0.0.0/8".parse().unwrap(),
         });
-        for n in 0..NODES {
+        for n in 0..nodes {
             cluster.apply(register(n));
         }
-        for s in 0..SERVICES {
-            let spec = Box::new(service(&format!("service-{s}")));
+        for s in 0..services {
+            let spec = Box::new(service(&format!("service-{s}"), replicas));
             cluster.apply(Command::CreateService { spec, by: Actor("bench".to_owned()) });
         }
         cluster
@@ -82,12 +82,12 @@ fn register(n: u32) -> Command {
     }
 }
 
-fn service(name: &str) -> ServiceSpec {
+fn service(name: &str, replicas: u32) -> ServiceSpec {
     let mut template = Template::new(Image::parse("web:v1").unwrap());
     template.resources.memory_limit = Some(Bytes::from_mib(256));
     ServiceSpec {
         name: ServiceName::parse(name).unwrap(),
-        mode: Mode::Replicated { replicas: REPLICAS },
+        mode: Mode::Replicated { replicas },
         template,
         placement: Placement::default(),
         restart: RestartPolicy::default(),
@@ -124,7 +124,7 @@ fn ms(since: Instant) -> f64 {
 }
 
 fn main() {
-    let mut cluster = Cluster::new();
+    let mut cluster = Cluster::new(NODES, SERVICES, REPLICAS);
     let mut observed = Observed::default();
     let now = ClusterTime::from_ms(10_000_000);
 
@@ -166,6 +166,46 @@ fn main() {
         "plan after one change: median {:.1} ms, worst {:.1} ms (aim 20 ms)",
         times[10], times[19]
     );
-    let bytes = serde_json::to_vec(&cluster.state).map(|json| json.len()).unwrap_or(0);
-    println!("state as JSON: {} bytes a task", bytes / tasks);
+    let bytes = postcard::to_stdvec(&cluster.state).map_or(0, |bytes| bytes.len());
+    println!("state in a snapshot: {} bytes a task", bytes / tasks);
+    releases(now);
+}
+
+/// A thousand services of ten tasks, each in the middle of a release.
+fn releases(now: ClusterTime) {
+    let mut cluster = Cluster::new(1_000, 1_000, 10);
+    let mut observed = Observed::default();
+    for _ in 0..3 {
+        for command in plan(&cluster.state, &observed, now).commands {
+            cluster.apply(command);
+        }
+        run_all(&mut cluster, &mut observed);
+    }
+    let canary = Strategy::Canary;
+    for strategy in [Strategy::Rolling, canary] {
+        let services: Vec<_> = cluster.state.services().cloned().collect();
+        for found in services {
+            let mut spec = Box::new(found.spec.clone());
+            spec.template.image = Image::parse(&format!("web:{strategy}")).unwrap();
+            spec.update.strategy = strategy;
+            let (service, expect, by) = (found.id, found.generation, Actor("bench".to_owned()));
+            let (cause, freeze_override) = (String::new(), None);
+            let update =
+                Command::UpdateService { service, expect, spec, by, cause, freeze_override };
+            cluster.apply(update);
+        }
+        let start = Instant::now();
+        let first = plan(&cluster.state, &observed, now);
+        let begins = ms(start);
+        for command in first.commands {
+            cluster.apply(command);
+        }
+        let start = Instant::now();
+        let next = plan(&cluster.state, &observed, now);
+        println!(
+            "plan of 1,000 services in a {strategy} release: {begins:.1} ms at its start, {:.1} ms in it ({} commands)",
+            ms(start),
+            next.commands.len()
+        );
+    }
 }
