@@ -86,6 +86,16 @@ impl Node {
         })
     }
 
+    /// Where its data is going to be, made now, so that a test can mount something there.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made.
+    pub fn make_data_dir(&self) -> anyhow::Result<PathBuf> {
+        let path = self.data_dir();
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
     /// Tries to start a node that is to refuse, and gives what it said. The arguments name its HTTP address.
     ///
     /// # Errors
@@ -255,6 +265,21 @@ impl Node {
         child.kill()?;
         child.wait()?;
         Ok(())
+    }
+
+    /// Whether it was started and has ended by itself; then it may be resumed.
+    ///
+    /// # Errors
+    /// Where its process cannot be asked.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        let ended = match &mut self.child {
+            Some(child) => child.try_wait()?.is_some(),
+            None => false,
+        };
+        if ended {
+            self.child = None;
+        }
+        Ok(ended)
     }
 
     /// Asks it to stop and waits for its end.

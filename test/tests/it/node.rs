@@ -4,6 +4,7 @@
 
 mod api;
 mod checks;
+mod disk;
 mod faults;
 mod guide;
 mod input;
