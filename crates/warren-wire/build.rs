@@ -5,8 +5,9 @@ use std::path::PathBuf;
 /// Fields that hold one of several messages: in JSON the one that is there stands in its parent, under its own name.
 const ONE_OF: [&str; 3] = ["ServiceSpec.mode", "HealthCheck.probe", "Mount.source"];
 /// Fields with a value of an enum, and who writes it as a word.
-const WORDS: [(&str, &str); 3] = [
+const WORDS: [(&str, &str); 4] = [
     ("ServiceSpec.strategy", "strategy"),
+    ("Profile.strategy", "strategy"),
     ("TaskTemplate.pull", "pull"),
     ("Port.protocol", "protocol"),
 ];

@@ -1,5 +1,9 @@
 //! What the API shows: the replicated state, what has been heard, and what is waited for, as messages.
 
+mod rollout;
+
+pub use rollout::freeze;
+
 use crate::convert::traffic::render_weights;
 use crate::convert::{event, labels_text, spec, task as words, template};
 use crate::v1;
@@ -46,10 +50,15 @@ impl Sources<'_> {
             created_unix_ms: service.created_wall.0,
             split: render_weights(&service.split.weights),
             split_epoch: service.split.epoch,
-            rollout: None,
+            rollout: self.brief(service),
             queued: service.queued.is_some(),
-            freeze: None,
+            freeze: self.freeze_of(service),
         }
+    }
+
+    fn freeze_of(&self, service: &Service) -> Option<v1::Freeze> {
+        let own = service.frozen.as_ref().map(|frozen| freeze(frozen, service.spec.name.as_str()));
+        own.or_else(|| self.state.freeze().map(|frozen| freeze(frozen, "")))
     }
 
     fn unplanned(&self, service: &Service) -> ServiceReport {

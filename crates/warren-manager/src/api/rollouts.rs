@@ -1,26 +1,20 @@
-//! Rollouts as such: not built yet. Updates roll batch by batch, and the service itself shows how far they are; each
-//! call says what to use instead.
+//! Releases: show them and steer them.
 
-use super::{Api, CALL_TIMEOUT};
+use super::actor::actor;
+use super::roles::Caller;
+use super::{Api, CALL_TIMEOUT, Look, lookup};
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use v1::rollouts_server::Rollouts;
+use warren_core::command::{Command, Rejection, Steer};
+use warren_core::id::RevisionNumber;
+use warren_core::rollout::{Back, Promotion, REASON_BYTES_MAX};
+use warren_core::service::{Actor, Service};
+use warren_core::units::Weight;
 use warren_wire::status::ApiError;
-use warren_wire::v1;
+use warren_wire::{v1, view};
 
 type Answer<T> = Result<Response<T>, Status>;
-
-impl Api {
-    async fn unbuilt<T>(&self, method: &'static str, what: &str, instead: &str) -> Answer<T> {
-        let refused = std::future::ready(Err(ApiError::unbuilt(what, instead)));
-        self.call(method, CALL_TIMEOUT, refused).await
-    }
-}
-
-const WATCH: &str = "use `warren service ps NAME` and `warren why NAME` for how far an update is";
-const UPDATE: &str = "use `warren service update NAME` to change what is rolled out";
-const RECORD: &str =
-    "rollouts are not recorded: `warren service versions NAME` shows the revisions";
 
 #[tonic::async_trait]
 impl Rollouts for Api {
@@ -28,78 +22,239 @@ impl Rollouts for Api {
 
     async fn get_rollout(
         &self,
-        _: Request<v1::GetRolloutRequest>,
+        request: Request<v1::GetRolloutRequest>,
     ) -> Answer<v1::GetRolloutResponse> {
-        self.unbuilt("GetRollout", "showing a rollout is", WATCH).await
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let look = self.look().await?;
+            let service = lookup::service(&look.state, &text)?;
+            Ok(v1::GetRolloutResponse { rollout: Some(live_or_last(&look, &service)?) })
+        });
+        self.call("GetRollout", CALL_TIMEOUT, work).await
     }
 
     async fn watch_rollout(
         &self,
-        _: Request<v1::WatchRolloutRequest>,
+        request: Request<v1::WatchRolloutRequest>,
     ) -> Answer<Self::WatchRolloutStream> {
-        self.unbuilt("WatchRollout", "watching a rollout is", WATCH).await
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let service = lookup::service(&self.look().await?.state, &text)?;
+            Ok(self.watched::<v1::WatchRolloutResponse>(service.id))
+        });
+        self.call("WatchRollout", CALL_TIMEOUT, work).await
     }
 
     async fn list_rollouts(
         &self,
-        _: Request<v1::ListRolloutsRequest>,
+        request: Request<v1::ListRolloutsRequest>,
     ) -> Answer<v1::ListRolloutsResponse> {
-        self.unbuilt("ListRollouts", "the history of rollouts is", RECORD).await
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let look = self.look().await?;
+            let service = lookup::service(&look.state, &text)?;
+            Ok(v1::ListRolloutsResponse { rollouts: look.sources().rollouts(&service) })
+        });
+        self.call("ListRollouts", CALL_TIMEOUT, work).await
     }
 
     async fn pause_rollout(
         &self,
-        _: Request<v1::PauseRolloutRequest>,
+        request: Request<v1::PauseRolloutRequest>,
     ) -> Answer<v1::PauseRolloutResponse> {
-        self.unbuilt("PauseRollout", "pausing a rollout is", UPDATE).await
+        let by = actor(&request);
+        let request = request.into_inner();
+        let work = Box::pin(async move {
+            bounded("reason", &request.reason)?;
+            let steer = Steer::Pause { reason: request.reason };
+            let rollout = Some(self.steer(&request.service_id, steer, by).await?);
+            Ok(v1::PauseRolloutResponse { rollout })
+        });
+        self.call("PauseRollout", CALL_TIMEOUT, work).await
     }
 
     async fn resume_rollout(
         &self,
-        _: Request<v1::ResumeRolloutRequest>,
+        request: Request<v1::ResumeRolloutRequest>,
     ) -> Answer<v1::ResumeRolloutResponse> {
-        self.unbuilt("ResumeRollout", "resuming a rollout is", UPDATE).await
+        let by = actor(&request);
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let rollout = Some(self.steer(&text, Steer::Resume, by).await?);
+            Ok(v1::ResumeRolloutResponse { rollout })
+        });
+        self.call("ResumeRollout", CALL_TIMEOUT, work).await
     }
 
     async fn promote_rollout(
         &self,
-        _: Request<v1::PromoteRolloutRequest>,
+        request: Request<v1::PromoteRolloutRequest>,
     ) -> Answer<v1::PromoteRolloutResponse> {
-        self.unbuilt("PromoteRollout", "promoting a rollout is", UPDATE).await
+        let by = actor(&request);
+        let request = request.into_inner();
+        let work = Box::pin(async move {
+            let steer = Steer::Promote(promotion(&request)?);
+            let rollout = Some(self.steer(&request.service_id, steer, by).await?);
+            Ok(v1::PromoteRolloutResponse { rollout })
+        });
+        self.call("PromoteRollout", CALL_TIMEOUT, work).await
     }
 
     async fn rollback_service(
         &self,
-        _: Request<v1::RollbackServiceRequest>,
+        request: Request<v1::RollbackServiceRequest>,
     ) -> Answer<v1::RollbackServiceResponse> {
-        let instead =
-            "use `warren service update NAME --image OLD`: a revision that is kept is used again";
-        self.unbuilt("RollbackService", "rolling back is", instead).await
+        let by = actor(&request);
+        let work = Box::pin(self.rollback(request.into_inner(), by));
+        self.call("RollbackService", CALL_TIMEOUT, work).await
     }
 
     async fn retry_rollout(
         &self,
-        _: Request<v1::RetryRolloutRequest>,
+        request: Request<v1::RetryRolloutRequest>,
     ) -> Answer<v1::RetryRolloutResponse> {
-        let instead = "use `warren service restart NAME`";
-        self.unbuilt("RetryRollout", "retrying a rollout is", instead).await
+        let by = actor(&request);
+        let text = request.into_inner().service_id;
+        let work = Box::pin(async move {
+            let rollout = Some(self.steer(&text, Steer::Retry, by).await?);
+            Ok(v1::RetryRolloutResponse { rollout })
+        });
+        self.call("RetryRollout", CALL_TIMEOUT, work).await
     }
 
     async fn approve_rollout(
         &self,
-        _: Request<v1::ApproveRolloutRequest>,
+        request: Request<v1::ApproveRolloutRequest>,
     ) -> Answer<v1::ApproveRolloutResponse> {
-        self.unbuilt("ApproveRollout", "approving a step is", UPDATE).await
+        let (by, caller) = (actor(&request), Caller::of(&request));
+        let request = request.into_inner();
+        let work = Box::pin(async move {
+            bounded("comment", &request.comment)?;
+            let state = self.look().await?.state;
+            let service = lookup::service(&state, &request.service_id)?;
+            let wanted = service.rollout.as_ref().and_then(|live| live.approval_wanted());
+            let roles = wanted.map_or_else(Vec::new, |(_, rule)| caller.roles(&rule.roles));
+            let steer = Steer::Approve { roles, comment: request.comment };
+            let rollout = Some(self.steer(&request.service_id, steer, by).await?);
+            Ok(v1::ApproveRolloutResponse { rollout })
+        });
+        self.call("ApproveRollout", CALL_TIMEOUT, work).await
     }
 
-    async fn set_freeze(&self, _: Request<v1::SetFreezeRequest>) -> Answer<v1::SetFreezeResponse> {
-        self.unbuilt("SetFreeze", "freezing is", UPDATE).await
+    async fn set_freeze(
+        &self,
+        request: Request<v1::SetFreezeRequest>,
+    ) -> Answer<v1::SetFreezeResponse> {
+        let by = actor(&request);
+        let work = Box::pin(self.freeze(request.into_inner(), by));
+        self.call("SetFreeze", CALL_TIMEOUT, work).await
     }
 
     async fn list_freezes(
         &self,
-        _: Request<v1::ListFreezesRequest>,
+        _request: Request<v1::ListFreezesRequest>,
     ) -> Answer<v1::ListFreezesResponse> {
-        self.unbuilt("ListFreezes", "freezing is", UPDATE).await
+        let work = Box::pin(async move {
+            let state = self.look().await?.state;
+            let mut services: Vec<_> = state.services().collect();
+            services.sort_by_key(|service| &service.spec.name);
+            let all = state.freeze().map(|freeze| view::freeze(freeze, ""));
+            let own = services.into_iter().filter_map(|service| {
+                Some(view::freeze(service.frozen.as_ref()?, service.spec.name.as_str()))
+            });
+            Ok(v1::ListFreezesResponse { freezes: all.into_iter().chain(own).collect() })
+        });
+        self.call("ListFreezes", CALL_TIMEOUT, work).await
     }
+}
+
+impl Api {
+    /// Asks something of a service's release, and shows the release after that.
+    async fn steer(&self, text: &str, steer: Steer, by: Actor) -> Result<v1::Rollout, ApiError> {
+        let service = lookup::service(&self.look().await?.state, text)?.id;
+        self.propose(Command::SteerRollout { service, steer, by }).await?;
+        let look = self.glance();
+        let shown = look.state.service(service);
+        live_or_last(&look, shown.ok_or(Rejection::NoService(service))?)
+    }
+
+    async fn rollback(
+        &self,
+        request: v1::RollbackServiceRequest,
+        by: Actor,
+    ) -> Result<v1::RollbackServiceResponse, ApiError> {
+        bounded("reason", &request.reason)?;
+        if request.now && request.gradual {
+            let problem = "says the opposite of now: give one of them";
+            return Err(ApiError::field("gradual", problem));
+        }
+        let service = lookup::service(&self.look().await?.state, &request.service_id)?.id;
+        let command = Command::RollbackService {
+            service,
+            to: (request.to_revision != 0).then_some(RevisionNumber(request.to_revision)),
+            careful: request.careful,
+            back: if request.gradual { Back::Gradual } else { Back::Immediate },
+            by,
+            reason: request.reason,
+        };
+        self.propose(command).await?;
+        let look = self.glance();
+        let shown = look.state.service(service).ok_or(Rejection::NoService(service))?;
+        Ok(v1::RollbackServiceResponse { rollout: Some(live_or_last(&look, shown)?) })
+    }
+
+    async fn freeze(
+        &self,
+        request: v1::SetFreezeRequest,
+        by: Actor,
+    ) -> Result<v1::SetFreezeResponse, ApiError> {
+        bounded("reason", &request.reason)?;
+        if request.frozen && request.reason.trim().is_empty() {
+            let problem = "is empty: say why, so that those who are held know whom to ask";
+            return Err(ApiError::field("reason", problem));
+        }
+        let state = self.look().await?.state;
+        let service = match request.service_id.as_str() {
+            "" => None,
+            text => Some(lookup::service(&state, text)?.id),
+        };
+        let reason = request.frozen.then_some(request.reason);
+        self.propose(Command::SetFreeze { service, reason, by }).await?;
+        Ok(v1::SetFreezeResponse {})
+    }
+}
+
+fn live_or_last(look: &Look, service: &Service) -> Result<v1::Rollout, ApiError> {
+    let missing = || Rejection::NoRollout {
+        name: service.spec.name.clone(),
+        last: String::new(),
+        instead: "begin one with `warren service update`".to_owned(),
+    };
+    look.sources().live_or_last(service).ok_or_else(|| missing().into())
+}
+
+fn promotion(request: &v1::PromoteRolloutRequest) -> Result<Promotion, ApiError> {
+    match (request.to_percent, request.full) {
+        (Some(_), true) => {
+            Err(ApiError::field("full", "says another share than to_percent: give one of them"))
+        }
+        (None, true) => Ok(Promotion::Full),
+        (None, false) => Ok(Promotion::Next),
+        (Some(percent), false) => {
+            let weight = u16::try_from(percent).ok().and_then(|percent| percent.checked_mul(10));
+            let weight = weight.and_then(Weight::from_per_mille);
+            let problem = || format!("{percent} is not a percentage: write 1 to 100");
+            let weight = weight.ok_or_else(|| ApiError::field("to_percent", problem()))?;
+            Ok(Promotion::To(weight))
+        }
+    }
+}
+
+/// Words of a person that are kept with a release.
+pub(super) fn bounded(field: &str, words: &str) -> Result<(), ApiError> {
+    if words.len() > REASON_BYTES_MAX {
+        let problem = format!("is longer than {REASON_BYTES_MAX} bytes");
+        return Err(ApiError::field(field, problem));
+    }
+    Ok(())
 }

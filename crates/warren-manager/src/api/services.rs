@@ -1,6 +1,7 @@
 //! Services: make, change, show.
 
 use super::actor::actor;
+use super::rollouts::bounded;
 use super::{Api, CALL_TIMEOUT, RESOLVE_CALL_TIMEOUT, lookup, update};
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
@@ -14,8 +15,6 @@ use warren_core::spec::{Image, Mode, PinnedImage, PullPolicy, REPLICAS_MAX, Serv
 use warren_wire::status::{ApiError, Code};
 use warren_wire::v1;
 
-/// The longest reason of a change: it is kept with its revision.
-const REASON_BYTES_MAX: usize = 1024;
 /// How often a change is laid over the service anew when somebody else wrote in between. Each try loses against one
 /// other writer only.
 const CONFLICTS_MAX: u32 = 8;
@@ -121,7 +120,7 @@ impl Services for Api {
         let text = request.into_inner().service_id;
         let work = Box::pin(async move {
             let service = lookup::service(&self.look().await?.state, &text)?;
-            Ok(self.watched(service.id))
+            Ok(self.watched::<v1::WatchServiceResponse>(service.id))
         });
         self.call("WatchService", CALL_TIMEOUT, work).await
     }
@@ -151,9 +150,10 @@ impl Services for Api {
 
     async fn list_profiles(
         &self,
-        _: Request<v1::ListProfilesRequest>,
-    ) -> Result<Response<v1::ListProfilesResponse>, Status> {
-        Err(ApiError::unbuilt("profiles are", "update").into())
+        _request: Request<v1::ListProfilesRequest>,
+    ) -> Answer<v1::ListProfilesResponse> {
+        let work = std::future::ready(Ok(Self::profiles()));
+        self.call("ListProfiles", CALL_TIMEOUT, work).await
     }
 
     async fn explain_service(
@@ -181,7 +181,7 @@ impl Api {
         request: v1::CreateServiceRequest,
         by: Actor,
     ) -> Result<v1::CreateServiceResponse, ApiError> {
-        let mut spec = update::parse(request.spec.unwrap_or_default())?;
+        let mut spec = update::parse(request.spec.unwrap_or_default(), &[])?;
         // Refused here already, before a node is asked for an image that will not be used.
         let state = self.look().await?.state;
         if let Some(service) = state.service_named(&spec.name) {
@@ -203,10 +203,8 @@ impl Api {
         request: v1::UpdateServiceRequest,
         by: Actor,
     ) -> Result<v1::UpdateServiceResponse, ApiError> {
-        if request.reason.len() > REASON_BYTES_MAX {
-            let problem = format!("is longer than {REASON_BYTES_MAX} bytes");
-            return Err(ApiError::field("reason", problem));
-        }
+        bounded("reason", &request.reason)?;
+        bounded("override_freeze", &request.override_freeze)?;
         let id = lookup::service(&self.look().await?.state, &request.service_id)?.id;
         let named = !request.image.is_empty();
         let field = if named { "image" } else { "spec.template.image" };
@@ -236,14 +234,16 @@ impl Api {
                 spec: Box::new(spec),
                 by: by.clone(),
                 cause: request.reason.clone(),
-                freeze_override: None,
+                freeze_override: given(&request.override_freeze),
             };
             match self.propose(command).await {
                 Err(error) if error.code == Code::Aborted && any && attempt < CONFLICTS_MAX => {}
                 outcome => {
-                    let (id, changed) = service_of(&outcome?)?;
+                    let applied = outcome?;
+                    let queued = matches!(applied, Applied::Queued { .. });
+                    let (id, changed) = service_of(&applied)?;
                     let service = Some(self.shown(id)?);
-                    return Ok(v1::UpdateServiceResponse { service, changed, queued: false });
+                    return Ok(v1::UpdateServiceResponse { service, changed, queued });
                 }
             }
         }
@@ -299,6 +299,10 @@ impl Api {
 fn check_needs(state: &State, spec: &ServiceSpec) -> Result<(), ApiError> {
     let checked = scheduler::check_needs(spec, state.nodes().map(AsRef::as_ref));
     checked.map_err(|error| error.within("spec").into())
+}
+
+fn given(words: &str) -> Option<String> {
+    (!words.trim().is_empty()).then(|| words.to_owned())
 }
 
 fn taken(service: &Service) -> ApiError {

@@ -1,6 +1,6 @@
 //! What an update makes of a spec. Pure.
 
-use warren_core::spec::{Image, PullPolicy, ServiceSpec, Strategy};
+use warren_core::spec::{Hook, Image, PullPolicy, ServiceSpec};
 use warren_wire::convert::{self, spec, text};
 use warren_wire::status::ApiError;
 use warren_wire::v1;
@@ -9,7 +9,7 @@ use warren_wire::v1;
 /// [`resolution`] says whether that still holds.
 ///
 /// # Errors
-/// A field that cannot be what it is, a strategy that is not built, or nothing to change.
+/// A field that cannot be what it is, or nothing to change.
 pub(super) fn overlay(
     current: &ServiceSpec,
     request: &v1::UpdateServiceRequest,
@@ -27,7 +27,7 @@ pub(super) fn overlay(
             if wanted.name.is_empty() {
                 wanted.name = current.name.to_string();
             }
-            parse(wanted)?
+            parse(wanted, &current.update.hooks)?
         }
         None => current.clone(),
     };
@@ -35,29 +35,24 @@ pub(super) fn overlay(
     if !request.image.is_empty() {
         next.template.image = text("image", &request.image)?;
     }
-    if let Some(strategy) = request.strategy {
-        next.update.strategy = spec::strategy("strategy", strategy)?;
-    }
     if let Some(config) = &request.update_config {
-        check_canary(config)?;
         next.update = convert::update::merge(next.update, config)
             .map_err(|error| error.within("update_config"))?;
     }
-    check_strategy(next.update.strategy)?;
+    // After the settings: a profile among them has a strategy too.
+    if let Some(strategy) = request.strategy {
+        next.update.strategy = spec::strategy("strategy", strategy)?;
+    }
     Ok(next.checked()?)
 }
 
-/// Reads a whole spec out of a request.
+/// Reads a whole spec out of a request. Hidden keys of hooks mean those of the hooks `present`.
 ///
 /// # Errors
-/// A field that cannot be what it is, or a strategy that is not built.
-pub(super) fn parse(wanted: v1::ServiceSpec) -> Result<ServiceSpec, ApiError> {
-    if let Some(config) = &wanted.update_config {
-        check_canary(config)?;
-    }
-    let mut spec = spec::parse(wanted).map_err(|error| error.within("spec"))?;
+/// A field that cannot be what it is.
+pub(super) fn parse(wanted: v1::ServiceSpec, present: &[Hook]) -> Result<ServiceSpec, ApiError> {
+    let mut spec = spec::parse_over(wanted, present).map_err(|error| error.within("spec"))?;
     spec.template.pinned = None;
-    check_strategy(spec.update.strategy)?;
     Ok(spec)
 }
 
@@ -74,30 +69,10 @@ pub(super) fn resolution(
     (named || (changed && stale)).then(|| (new.image.clone(), new.pull))
 }
 
-fn check_strategy(strategy: Strategy) -> Result<(), ApiError> {
-    match strategy {
-        Strategy::Rolling => Ok(()),
-        Strategy::BlueGreen | Strategy::Canary | Strategy::Recreate => {
-            Err(ApiError::unbuilt(format!("{strategy} rollouts are"), "use --strategy rolling"))
-        }
-    }
-}
-
-fn check_canary(config: &v1::UpdateConfig) -> Result<(), ApiError> {
-    match convert::update::canary_field(config) {
-        None => Ok(()),
-        Some(field) => {
-            let mut error = ApiError::unbuilt("canary rollouts are", "leave this setting out");
-            error.field = Some(format!("update_config.{field}"));
-            Err(error)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_core::spec::PinnedImage;
+    use warren_core::spec::{HookKey, HookPoint, HookUrl, PinnedImage, Strategy};
     use warren_wire::status::Code;
 
     fn current() -> ServiceSpec {
@@ -155,19 +130,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused_with_what_to_use_instead() {
-        let blue = v1::DeploymentStrategy::BlueGreen.into();
-        let request = v1::UpdateServiceRequest { strategy: Some(blue), ..Default::default() };
-        let error = overlay(&current(), &request).unwrap_err();
-        assert_eq!(error.code, Code::Unimplemented);
-        let message = "blue-green rollouts are not built yet: use --strategy rolling";
-        assert_eq!(error.message, message);
-        let config = v1::UpdateConfig { canary_weight: Some(10), ..Default::default() };
-        let request =
+    fn a_strategy_goes_over_that_of_a_profile() {
+        let config = v1::UpdateConfig { profile: Some("llm".into()), ..Default::default() };
+        let mut request =
             v1::UpdateServiceRequest { update_config: Some(config), ..Default::default() };
+        let next = overlay(&current(), &request).unwrap().update;
+        assert_eq!(next.strategy, Strategy::Canary);
+        assert_eq!(next.healthy_deadline.as_secs(), 30 * 60);
+        request.strategy = Some(v1::DeploymentStrategy::BlueGreen.into());
+        assert_eq!(overlay(&current(), &request).unwrap().update.strategy, Strategy::BlueGreen);
+        request.strategy = Some(9);
         let error = overlay(&current(), &request).unwrap_err();
-        assert_eq!(error.code, Code::Unimplemented);
-        assert_eq!(error.field.as_deref(), Some("update_config.canary_weight"));
+        assert_eq!(error.field.as_deref(), Some("strategy"));
+        assert_eq!(error.message, "9 is not known to this version of Warren");
+    }
+
+    #[test]
+    fn a_spec_that_was_shown_keeps_the_keys_of_its_hooks() {
+        let mut now = current();
+        let mut hook = Hook::new(HookPoint::Event, HookUrl::parse("http://a/b").unwrap());
+        hook.key = Some(HookKey("k".to_owned()));
+        now.update.hooks = vec![hook];
+        let wanted = spec::render(&now);
+        let request = v1::UpdateServiceRequest { spec: Some(wanted), ..image("web:v2") };
+        assert_eq!(overlay(&now, &request).unwrap().update, now.update);
     }
 
     #[test]

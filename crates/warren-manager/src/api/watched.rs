@@ -1,4 +1,4 @@
-//! One service, again after each change. Only the newest picture matters: a slow reader skips what is outdated, and
+//! One service or its release, again after each change. Only the newest picture matters: a slow reader skips what is outdated, and
 //! nothing is queued for it.
 
 use super::metrics::OpenStream;
@@ -13,30 +13,43 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use warren_core::State;
 use warren_core::id::ServiceId;
+use warren_core::service::Service;
 use warren_wire::status::ApiError;
-use warren_wire::v1::{self, WatchServiceResponse};
+use warren_wire::v1::{self, WatchRolloutResponse, WatchServiceResponse};
+use warren_wire::view::Sources;
 
 /// The shortest time between two pictures: faster than a person reads, and a service with 50,000 tasks costs a tenth of
 /// a core at most.
 const PACE: Duration = Duration::from_millis(100);
 
-struct Watch {
+/// What is shown again and again.
+pub(super) trait Picture: Clone + PartialEq + Send + 'static {
+    /// The call that shows it.
+    const METHOD: &'static str;
+    /// The service as of the state's `revision`; `None` once it is gone.
+    fn of(revision: u64, service: Option<&Service>, sources: &Sources<'_>) -> Self;
+    /// The same without what time alone changes.
+    fn ageless(&self) -> Self;
+}
+
+struct Watch<P> {
     api: Api,
     id: ServiceId,
     states: watch::Receiver<Arc<State>>,
     published: watch::Receiver<Option<Arc<Published>>>,
-    last: Option<WatchServiceResponse>,
+    /// The last picture, ageless.
+    last: Option<P>,
     next_at: Instant,
     ended: bool,
     _open: OpenStream,
 }
 
 impl Api {
-    /// The service now, and after each change of it or its tasks until it is gone.
-    pub(super) fn watched(
+    /// The picture now, and after each change of it until the service is gone.
+    pub(super) fn watched<P: Picture>(
         &self,
         id: ServiceId,
-    ) -> BoxStream<'static, Result<WatchServiceResponse, Status>> {
+    ) -> BoxStream<'static, Result<P, Status>> {
         let watch = Watch {
             api: self.clone(),
             id,
@@ -45,7 +58,7 @@ impl Api {
             last: None,
             next_at: Instant::now(),
             ended: false,
-            _open: OpenStream::new("WatchService"),
+            _open: OpenStream::new(P::METHOD),
         };
         let pictures = stream::unfold(watch, |mut watch| async move {
             let picture = watch.next().await?;
@@ -55,13 +68,14 @@ impl Api {
     }
 }
 
-impl Watch {
-    async fn next(&mut self) -> Option<Result<WatchServiceResponse, ApiError>> {
+impl<P: Picture> Watch<P> {
+    async fn next(&mut self) -> Option<Result<P, ApiError>> {
         while !self.ended {
-            let picture = self.look();
-            if self.last.as_ref().is_none_or(|last| differ(last, &picture)) {
-                self.ended = picture.service.is_none();
-                self.last = Some(picture.clone());
+            let (picture, gone) = self.look();
+            let ageless = picture.ageless();
+            if self.last.as_ref() != Some(&ageless) {
+                self.ended = gone;
+                self.last = Some(ageless);
                 self.next_at = Instant::now() + PACE;
                 return Some(Ok(picture));
             }
@@ -88,37 +102,62 @@ impl Watch {
         if self.api.leads() { Ok(()) } else { Err(errors::leads_no_more()) }
     }
 
-    fn look(&mut self) -> WatchServiceResponse {
+    /// The picture, and whether it is the last.
+    fn look(&mut self) -> (P, bool) {
         self.states.mark_unchanged();
         self.published.mark_unchanged();
         let look = self.api.glance();
-        let revision = look.state.applied().0;
-        let Some(service) = look.state.service(self.id) else {
-            return WatchServiceResponse { revision, ..WatchServiceResponse::default() };
+        let service = look.state.service(self.id).map(AsRef::as_ref);
+        (P::of(look.state.applied().0, service, &look.sources()), service.is_none())
+    }
+}
+
+impl Picture for WatchServiceResponse {
+    const METHOD: &'static str = "WatchService";
+
+    fn of(revision: u64, service: Option<&Service>, sources: &Sources<'_>) -> Self {
+        let Some(service) = service else {
+            return Self { revision, ..Self::default() };
         };
-        let sources = look.sources();
-        WatchServiceResponse {
+        Self {
             revision,
             service: Some(sources.service(service)),
             tasks: sources.tasks_of(service),
             waits: sources.waits(service),
         }
     }
-}
 
-/// Whether two pictures differ in more than their age.
-fn differ(one: &WatchServiceResponse, other: &WatchServiceResponse) -> bool {
-    fn ageless(picture: &WatchServiceResponse) -> WatchServiceResponse {
-        let tasks = picture.tasks.iter();
-        let waits = picture.waits.iter();
-        WatchServiceResponse {
+    fn ageless(&self) -> Self {
+        let tasks = self.tasks.iter();
+        let waits = self.waits.iter();
+        let service = self.service.clone().map(|service| v1::Service {
+            rollout: service.rollout.map(ageless_rollout),
+            ..service
+        });
+        Self {
             revision: 0,
-            service: picture.service.clone(),
+            service,
             tasks: tasks.map(|task| v1::Task { phase_age_ms: 0, ..task.clone() }).collect(),
             waits: waits
                 .map(|wait| v1::Wait { waited_ms: 0, due_ms: None, ..wait.clone() })
                 .collect(),
         }
     }
-    ageless(one) != ageless(other)
+}
+
+impl Picture for WatchRolloutResponse {
+    const METHOD: &'static str = "WatchRollout";
+
+    fn of(revision: u64, service: Option<&Service>, sources: &Sources<'_>) -> Self {
+        let rollout = service.and_then(|service| sources.live_or_last(service));
+        Self { revision, rollout }
+    }
+
+    fn ageless(&self) -> Self {
+        Self { revision: 0, rollout: self.rollout.clone().map(ageless_rollout) }
+    }
+}
+
+fn ageless_rollout(rollout: v1::Rollout) -> v1::Rollout {
+    v1::Rollout { phase_for_ms: 0, held_ms: 0, duration_ms: 0, ..rollout }
 }

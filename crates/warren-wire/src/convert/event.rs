@@ -76,7 +76,7 @@ fn task_action(change: &TaskChange) -> String {
     }
 }
 
-fn rollout_action(what: &Happened) -> String {
+pub(crate) fn rollout_action(what: &Happened) -> String {
     match what {
         Happened::Started => "started".to_owned(),
         Happened::Entered { phase, .. } => phase.to_string(),

@@ -4,8 +4,10 @@
 pub mod assignment;
 pub mod event;
 pub mod health;
+pub mod hook;
 pub mod node;
 pub mod spec;
+pub mod step;
 pub mod task;
 pub mod template;
 pub mod traffic;
@@ -157,6 +159,11 @@ pub(crate) fn variant<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T, Fi
     T::try_from(number).map_err(|_| {
         FieldError::new(field, format!("{number} is not known to this version of Warren"))
     })
+}
+
+/// The error about a field that says the same as another one.
+pub(crate) fn twice(field: &str, other: &str) -> FieldError {
+    FieldError::new(field, format!("says the same as {other}: give one of them"))
 }
 
 /// The error about the `i`th item of the list `field`.

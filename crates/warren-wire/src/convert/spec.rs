@@ -4,8 +4,8 @@ use super::{labels, labels_text, span, template, text, update, word};
 use crate::v1;
 use v1::service_spec::Mode as Wanted;
 use warren_core::spec::{
-    CONSTRAINTS_MAX, FieldError, LABELS_MAX, Mode, Placement, RESTART_DELAY_MIN, RestartCondition,
-    RestartPolicy, ServiceSpec, Strategy, UpdateSettings,
+    CONSTRAINTS_MAX, FieldError, Hook, LABELS_MAX, Mode, Placement, RESTART_DELAY_MIN,
+    RestartCondition, RestartPolicy, ServiceSpec, Strategy, UpdateSettings,
 };
 use warren_core::time::millis;
 
@@ -17,6 +17,14 @@ const REPLICAS_DEFAULT: u32 = 1;
 /// # Errors
 /// The first field that cannot be what it is, by its path in the API.
 pub fn parse(spec: v1::ServiceSpec) -> Result<ServiceSpec, FieldError> {
+    parse_over(spec, &[])
+}
+
+/// Reads what a user wants to run in place of a service that has the hooks `present`, whose keys can be kept.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_over(spec: v1::ServiceSpec, present: &[Hook]) -> Result<ServiceSpec, FieldError> {
     let mode = match spec.mode {
         None => Mode::Replicated { replicas: REPLICAS_DEFAULT },
         Some(Wanted::Replicated(wanted)) => {
@@ -26,11 +34,13 @@ pub fn parse(spec: v1::ServiceSpec) -> Result<ServiceSpec, FieldError> {
     };
     let name = text("name", &spec.name)?;
     let template = spec.template.unwrap_or_default();
-    let settings = UpdateSettings {
-        strategy: spec.strategy.map_or(Ok(Strategy::Rolling), |s| strategy("strategy", s))?,
-        ..UpdateSettings::default()
-    };
-    let config = spec.update_config.unwrap_or_default();
+    let mut config = spec.update_config.unwrap_or_default();
+    config.hooks.get_or_insert_default();
+    let defaults = UpdateSettings { hooks: present.to_vec(), ..UpdateSettings::default() };
+    let mut update = update::merge(defaults, &config).map_err(|e| e.within("update_config"))?;
+    if let Some(named) = spec.strategy {
+        update.strategy = strategy("strategy", named)?;
+    }
     ServiceSpec {
         name,
         mode,
@@ -38,7 +48,7 @@ pub fn parse(spec: v1::ServiceSpec) -> Result<ServiceSpec, FieldError> {
         placement: placement(spec.placement.unwrap_or_default())
             .map_err(|e| e.within("placement"))?,
         restart: restart(spec.restart.unwrap_or_default()).map_err(|e| e.within("restart"))?,
-        update: update::merge(settings, &config).map_err(|e| e.within("update_config"))?,
+        update,
         labels: labels("labels", spec.labels)?,
     }
     .checked()

@@ -1,9 +1,13 @@
 //! The numbers of an update.
 
-use super::{NOT_ZERO, narrow, span, text, word};
+use super::step::{percent_of, render_rule, rule_of};
+use super::{NOT_ZERO, hook, span, step, text, twice, word};
 use crate::v1;
 use std::time::Duration;
-use warren_core::spec::{FailureAction, FieldError, Order, Quantity, UpdateSettings};
+use warren_core::spec::{
+    ApprovalRule, FailureAction, FieldError, OnUpdate, Order, ProfileName, Quantity,
+    UpdateSettings, profile,
+};
 use warren_core::time::millis;
 
 const FAILURE_ACTIONS: [(&str, FailureAction); 3] = [
@@ -15,7 +19,11 @@ const FAILURE_ACTIONS: [(&str, FailureAction); 3] = [
 const ORDERS: [(&str, Order); 2] =
     [("start-first", Order::StartFirst), ("stop-first", Order::StopFirst)];
 
-/// Lays `config` over `base`: what is absent keeps its value.
+const ON_UPDATE: [(&str, OnUpdate); 3] =
+    [("replace", OnUpdate::Replace), ("queue", OnUpdate::Queue), ("reject", OnUpdate::Reject)];
+
+/// Lays `config` over `base`: what is absent keeps its value. A profile takes the place of `base`, but for who is told
+/// and who must agree at the start, which no profile says.
 ///
 /// # Errors
 /// A number out of its range, an unknown word, or two fields that say the same thing.
@@ -23,13 +31,15 @@ pub fn merge(
     base: UpdateSettings,
     config: &v1::UpdateConfig,
 ) -> Result<UpdateSettings, FieldError> {
-    check_canary(config)?;
+    let present = base.hooks.clone();
+    let base = on_profile(base, config)?;
     let max_failure_percent = match config.max_failure_percent {
         None => base.max_failure_percent,
         Some(percent) => percent_of("max_failure_percent", percent)?,
     };
     let failure_action = config.failure_action.as_deref();
     let order = config.order.as_deref();
+    let on_update = config.on_update.as_deref();
     Ok(UpdateSettings {
         strategy: base.strategy,
         parallelism: config.parallelism.unwrap_or(base.parallelism),
@@ -45,7 +55,7 @@ pub fn merge(
             ("unavailable", config.unavailable.as_deref()),
             base.max_unavailable,
         )?,
-        min_ready: span("min_ready_ms", config.min_ready_ms, Duration::ZERO, base.min_ready)?,
+        min_ready: length("min_ready_ms", config.min_ready_ms, base.min_ready)?,
         healthy_deadline: span(
             "healthy_deadline_ms",
             config.healthy_deadline_ms,
@@ -61,11 +71,45 @@ pub fn merge(
         failure_action: failure_action
             .map_or(Ok(base.failure_action), |a| word("failure_action", a, &FAILURE_ACTIONS))?,
         max_failure_percent,
-        ..base
+        profile: base.profile,
+        on_update: on_update
+            .map_or(Ok(base.on_update), |text| word("on_update", text, &ON_UPDATE))?,
+        steps: step::merge(base.steps, config)?,
+        monitor: match config.monitor_ms {
+            Some(_) => Some(length("monitor_ms", config.monitor_ms, Duration::ZERO)?),
+            None => base.monitor,
+        },
+        standby: length("standby_ms", config.standby_ms, base.standby)?,
+        scale_down_delay: length(
+            "scale_down_delay_ms",
+            config.scale_down_delay_ms,
+            base.scale_down_delay,
+        )?,
+        drain: length("drain_ms", config.drain_ms, base.drain)?,
+        rollback_window: config.rollback_window.unwrap_or(base.rollback_window),
+        approve: match &config.approve {
+            Some(rule) => approve(rule)?,
+            None => base.approve,
+        },
+        hooks: match &config.hooks {
+            Some(hooks) => hook::parse_all(hooks, &present).map_err(|e| e.within("hooks"))?,
+            None => base.hooks,
+        },
     })
 }
 
-/// The message that, laid over any settings, gives `settings`.
+/// What `config` is laid over.
+fn on_profile(
+    base: UpdateSettings,
+    config: &v1::UpdateConfig,
+) -> Result<UpdateSettings, FieldError> {
+    let Some(name) = &config.profile else { return Ok(base) };
+    let name: ProfileName = text("profile", name)?;
+    Ok(UpdateSettings { hooks: base.hooks, approve: base.approve, ..profile(name) })
+}
+
+/// The message that, laid over settings with the same keys of hooks, gives `settings`. Steps and a time of monitoring
+/// that are absent cannot be said, so that those of the settings below stay.
 #[must_use]
 pub fn render(settings: &UpdateSettings) -> v1::UpdateConfig {
     let (max_surge, surge) = split(settings.max_surge);
@@ -86,9 +130,6 @@ pub fn render(settings: &UpdateSettings) -> v1::UpdateConfig {
         delay_seconds: seconds,
         delay_ms: seconds.is_none().then(|| millis(settings.delay)),
         failure_action: Some(failure_action.to_owned()),
-        canary_weight: None,
-        canary_steps: Vec::new(),
-        stability_window_seconds: None,
         max_surge,
         surge,
         max_unavailable,
@@ -98,48 +139,30 @@ pub fn render(settings: &UpdateSettings) -> v1::UpdateConfig {
         healthy_deadline_ms: Some(millis(settings.healthy_deadline)),
         progress_deadline_ms: Some(millis(settings.progress_deadline)),
         max_failure_percent: Some(settings.max_failure_percent.into()),
+        profile: settings.profile.map(|name| name.to_string()),
+        on_update: Some(settings.on_update.to_string()),
+        steps: step::render_all(&settings.steps),
+        monitor_ms: settings.monitor.map(millis),
+        standby_ms: Some(millis(settings.standby)),
+        scale_down_delay_ms: Some(millis(settings.scale_down_delay)),
+        drain_ms: Some(millis(settings.drain)),
+        rollback_window: Some(settings.rollback_window),
+        approve: Some(settings.approve.as_ref().map(render_rule).unwrap_or_default()),
+        hooks: Some(hook::render_all(&settings.hooks)),
         ..v1::UpdateConfig::default()
     }
 }
 
-/// The first field that only a canary has, by its name.
-#[must_use]
-pub fn canary_field(config: &v1::UpdateConfig) -> Option<&'static str> {
-    if config.canary_weight.is_some() {
-        Some("canary_weight")
-    } else if !config.canary_steps.is_empty() {
-        Some("canary_steps")
-    } else if config.stability_window_seconds.is_some() {
-        Some("stability_window_seconds")
-    } else {
-        None
-    }
+fn length(field: &str, ms: Option<u64>, base: Duration) -> Result<Duration, FieldError> {
+    span(field, ms, Duration::ZERO, base)
 }
 
-fn check_canary(config: &v1::UpdateConfig) -> Result<(), FieldError> {
-    if let Some(weight) = config.canary_weight {
-        percent_of("canary_weight", weight)?;
+/// Who must agree at the start; nobody where the message is empty.
+fn approve(rule: &v1::ApprovalRule) -> Result<Option<ApprovalRule>, FieldError> {
+    if *rule == v1::ApprovalRule::default() {
+        return Ok(None);
     }
-    let mut before = 0;
-    for (i, step) in config.canary_steps.iter().enumerate() {
-        let field = format!("canary_steps[{i}]");
-        percent_of(&field, *step)?;
-        if *step <= before {
-            let problem =
-                format!("{step} is not more than {before}: steps rise, as in 10, 50, 100");
-            return Err(FieldError::new(field, problem));
-        }
-        before = *step;
-    }
-    Ok(())
-}
-
-fn percent_of(field: &str, percent: u32) -> Result<u8, FieldError> {
-    let rule = "a percentage: write 0 to 100";
-    match narrow(field, percent, rule)? {
-        percent @ 0..=100_u8 => Ok(percent),
-        more => Err(FieldError::new(field, format!("{more} is not {rule}"))),
-    }
+    rule_of(rule).map(Some).map_err(|error| error.within("approve"))
 }
 
 fn delay(config: &v1::UpdateConfig, base: Duration) -> Result<Duration, FieldError> {
@@ -163,10 +186,6 @@ fn quantity(
         (None, Some(share)) => text(text_field, share),
         (None, None) => Ok(base),
     }
-}
-
-fn twice(field: &str, other: &str) -> FieldError {
-    FieldError::new(field, format!("says the same as {other}: give one of them"))
 }
 
 fn split(quantity: Quantity) -> (Option<u32>, Option<String>) {

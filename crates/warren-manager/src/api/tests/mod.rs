@@ -3,6 +3,7 @@
 mod events;
 mod history;
 mod reach;
+mod rollouts;
 mod server;
 mod services;
 mod watches;
@@ -24,6 +25,7 @@ use warren_core::command::{Applied, Command, Placing};
 use warren_core::id::{Generation, NodeId, RevisionNumber, ServiceId, Slot, TaskId};
 use warren_core::observed::Observed;
 use warren_core::report::Report;
+use warren_core::rollout::Move;
 use warren_core::spec::{Image, PinnedImage, PullPolicy};
 use warren_core::task::Phase;
 use warren_raft::{Alone, Leadership, Options, Raft, SNAPSHOTS, StoreKind, TIMERS};
@@ -38,6 +40,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// A manager's API in a directory of its own.
 struct Cluster {
     raft: Raft,
+    api: Api,
     channel: Channel,
     nodes: Arc<Played>,
     published: watch::Sender<Option<Arc<Published>>>,
@@ -88,7 +91,7 @@ impl Cluster {
         let target = Target::Unix(path);
         let channel = connect(&target).await.unwrap();
         let cluster =
-            Self { raft, channel, nodes, published, shutdown, running, target, _dir: dir };
+            Self { raft, api, channel, nodes, published, shutdown, running, target, _dir: dir };
         cluster.init().await;
         cluster
     }
@@ -169,6 +172,39 @@ impl Cluster {
 
     fn services(&self) -> v1::services_client::ServicesClient<Channel> {
         v1::services_client::ServicesClient::new(self.channel.clone())
+    }
+
+    fn rollouts(&self) -> v1::rollouts_client::RolloutsClient<Channel> {
+        v1::rollouts_client::RolloutsClient::new(self.channel.clone())
+    }
+
+    /// A client that comes by TCP, so that it is no user of this machine.
+    async fn outside(&mut self) -> v1::rollouts_client::RolloutsClient<Channel> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = router(&self.api).unwrap();
+        let stopped = self.shutdown.clone().cancelled_owned();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let serving = server().add_routes(served.routes);
+        let serving = serving.serve_with_incoming_shutdown(incoming, stopped);
+        self.running.spawn(async move { serving.await.unwrap() });
+        let target: Target = address.to_string().parse().unwrap();
+        v1::rollouts_client::RolloutsClient::new(connect(&target).await.unwrap())
+    }
+
+    /// Moves the release of `service` on, as a plan would.
+    async fn moved(&self, service: &v1::Service, to: Move) {
+        let service: ServiceId = service.id.parse().unwrap();
+        let state = Arc::clone(&self.raft.state().borrow());
+        let live = state.service(service).unwrap().rollout.clone().unwrap();
+        let (rollout, seq) = (live.id, live.seq);
+        self.propose(Command::MoveRollout { service, rollout, seq, to }).await;
+    }
+
+    /// Accepts what the release of `service` brings in, and ends it.
+    async fn accepted(&self, service: &v1::Service) {
+        self.moved(service, Move::Accept).await;
+        self.moved(service, Move::Finish).await;
     }
 
     fn tasks(&self) -> v1::tasks_client::TasksClient<Channel> {

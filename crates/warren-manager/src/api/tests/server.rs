@@ -47,35 +47,6 @@ async fn reflection_lists_the_public_services_and_no_others() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_says_what_to_use_instead() {
-    let cluster = Cluster::start().await;
-    let mut rollouts = v1::rollouts_client::RolloutsClient::new(cluster.channel.clone());
-    let service_id = "web".to_owned();
-    let pause = v1::PauseRolloutRequest { service_id: service_id.clone(), ..Default::default() };
-    let back = v1::RollbackServiceRequest { service_id: service_id.clone(), ..Default::default() };
-    let promote =
-        v1::PromoteRolloutRequest { service_id: service_id.clone(), ..Default::default() };
-    let resume = v1::ResumeRolloutRequest { service_id: service_id.clone() };
-    let errors = [
-        refusal(rollouts.pause_rollout(pause).await),
-        refusal(rollouts.resume_rollout(resume).await),
-        refusal(rollouts.rollback_service(back).await),
-        refusal(rollouts.promote_rollout(promote).await),
-        refusal(rollouts.get_rollout(v1::GetRolloutRequest { service_id }).await),
-        refusal(rollouts.watch_rollout(v1::WatchRolloutRequest::default()).await),
-        refusal(rollouts.list_rollouts(v1::ListRolloutsRequest::default()).await),
-        refusal(rollouts.retry_rollout(v1::RetryRolloutRequest::default()).await),
-        refusal(rollouts.approve_rollout(v1::ApproveRolloutRequest::default()).await),
-    ];
-    for error in errors {
-        assert_eq!(error.code, Code::Unimplemented);
-        assert!(error.message.contains("not built yet: "), "{error}");
-        assert!(error.message.contains("warren service"), "{error}");
-    }
-    cluster.stop().await;
-}
-
-#[tokio::test]
 async fn the_cluster_shows_what_it_is() {
     let cluster = Cluster::start().await;
     let node = cluster.node("one").await;

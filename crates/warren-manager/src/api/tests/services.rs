@@ -14,7 +14,7 @@ async fn a_service_is_made_shown_changed_and_deleted() {
     let made = made.service.unwrap();
     assert_eq!((made.generation, made.revision, made.status.as_str()), (1, 1, "pending"));
     assert_eq!(made.spec.as_ref().unwrap().template.as_ref().unwrap().pinned, "sha256:1");
-    assert_eq!(made.changed_by, if nix_is_root() { "root" } else { made.changed_by.as_str() });
+    assert_eq!(made.changed_by, if is_root() { "root" } else { made.changed_by.as_str() });
     assert!(made.created_unix_ms > 0);
 
     let update = v1::UpdateServiceRequest {
@@ -56,7 +56,7 @@ async fn a_service_is_made_shown_changed_and_deleted() {
     cluster.stop().await;
 }
 
-fn nix_is_root() -> bool {
+pub(super) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
 }
 
@@ -73,10 +73,10 @@ async fn bad_requests_are_refused_by_name_and_change_nothing() {
     assert_eq!(error.message, "no such image: web:v9");
     let error = refusal(services.create_service(v1::CreateServiceRequest::default()).await);
     assert_eq!(error.field.as_deref(), Some("spec.name"));
-    let mut blue = create("web", "web:v1");
-    let strategy = v1::DeploymentStrategy::BlueGreen.into();
-    blue.spec.as_mut().unwrap().strategy = Some(strategy);
-    assert_eq!(refusal(services.create_service(blue).await).code, Code::Unimplemented);
+    let mut unknown = create("web", "web:v1");
+    unknown.spec.as_mut().unwrap().strategy = Some(9);
+    let error = refusal(services.create_service(unknown).await);
+    assert_eq!(error.to_string(), "spec.strategy: 9 is not known to this version of Warren");
     assert_eq!(cluster.raft.state().borrow().services().len(), 0);
 
     services.create_service(create("web", "web:v1")).await.unwrap();

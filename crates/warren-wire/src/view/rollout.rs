@@ -1,0 +1,249 @@
+//! Releases, as they are and as they were.
+
+use super::Sources;
+use crate::convert::event::rollout_action;
+use crate::convert::step;
+use crate::v1;
+use std::time::Duration;
+use warren_core::id::RevisionNumber;
+use warren_core::report::WaitReason;
+use warren_core::rollout::{Outcome, Phase, Rollout};
+use warren_core::service::{Freeze, Service};
+use warren_core::spec::Mode;
+use warren_core::task::Task;
+use warren_core::time::millis;
+use warren_core::units::Weight;
+
+impl Sources<'_> {
+    /// The release under way, or the last one; absent where there was none.
+    #[must_use]
+    pub fn live_or_last(&self, service: &Service) -> Option<v1::Rollout> {
+        let found = service.rollout.as_ref().or_else(|| service.past.last());
+        found.map(|rollout| self.rollout(service, rollout))
+    }
+
+    /// The releases that are kept, newest first.
+    #[must_use]
+    pub fn rollouts(&self, service: &Service) -> Vec<v1::Rollout> {
+        let newest_first = service.rollout.iter().chain(service.past.iter().rev());
+        newest_first.map(|rollout| self.rollout(service, rollout)).collect()
+    }
+
+    /// The release under way without its timeline, for where a service is shown.
+    pub(super) fn brief(&self, service: &Service) -> Option<v1::Rollout> {
+        let live = service.rollout.as_ref()?;
+        Some(v1::Rollout { timeline: Vec::new(), ..self.rollout(service, live) })
+    }
+
+    /// One release.
+    #[must_use]
+    pub fn rollout(&self, service: &Service, rollout: &Rollout) -> v1::Rollout {
+        let end = rollout.end.as_ref();
+        let until = end.map_or(self.now, |end| end.at);
+        let live = end.is_none();
+        let abort = rollout.abort.as_ref();
+        let why = end.map(|end| end.reason.clone()).filter(|reason| !reason.is_empty());
+        let hold = if live { hold_of(rollout) } else { Duration::ZERO };
+        let held = Duration::from_millis(rollout.eligible_at(until)).min(hold);
+        let (from_image, _) = images(service, rollout.from);
+        let (to_image, to_digest) = images(service, Some(rollout.to));
+        let numbered = !rollout.steps.is_empty() && rollout.phase > Phase::Preparing;
+        v1::Rollout {
+            id: rollout.id.to_string(),
+            service_id: service.id.to_string(),
+            service: service.spec.name.to_string(),
+            from_revision: rollout.from.map_or(0, |from| from.0),
+            to_revision: rollout.to.0,
+            strategy: rollout.strategy.to_string(),
+            phase: rollout.phase.to_string(),
+            attempt: rollout.attempt,
+            step: if numbered { rollout.step + 1 } else { 0 },
+            steps: u32::try_from(rollout.steps.len()).unwrap_or(u32::MAX),
+            progress_percent: rollout.progress(self.replicas(service)),
+            outcome: end.map(|end| end.outcome.to_string()).unwrap_or_default(),
+            reason: why.or_else(|| abort.map(|abort| abort.reason.clone())).unwrap_or_default(),
+            started_by: rollout.by.to_string(),
+            started_unix_ms: rollout.started_wall.0,
+            ended_unix_ms: end.map_or(0, |end| end.wall.0),
+            waits: if live { self.release_waits(service) } else { Vec::new() },
+            kind: rollout.kind.to_string(),
+            weight_per_mille: self.share(service, rollout).per_mille().into(),
+            pauses: pauses(rollout),
+            phase_for_ms: millis(until.since(rollout.since)),
+            held_ms: millis(held),
+            hold_ms: millis(hold),
+            plan: step::render_all(&rollout.steps),
+            tasks: if live { self.tasks_per_revision(service, rollout) } else { Vec::new() },
+            failures: failures(rollout),
+            approvals: approvals(rollout),
+            approval_wanted: if live { approval_wanted(rollout) } else { String::new() },
+            cause: rollout.cause.clone(),
+            timeline: timeline(rollout),
+            trigger: abort.map(|abort| abort.trigger.to_string()).unwrap_or_default(),
+            duration_ms: millis(until.since(rollout.started)),
+            from_image,
+            to_image,
+            to_digest,
+        }
+    }
+
+    fn replicas(&self, service: &Service) -> u32 {
+        match (service.spec.mode, self.report.services.get(&service.id)) {
+            (Mode::Replicated { replicas }, _) => replicas,
+            (Mode::Global, Some(report)) => report.desired,
+            (Mode::Global, None) => 0,
+        }
+    }
+
+    fn release_waits(&self, service: &Service) -> Vec<String> {
+        let waits = self.report.services.get(&service.id).into_iter();
+        let waits = waits.flat_map(|report| &report.waits);
+        waits.filter_map(|wait| release_wait(&wait.reason)).collect()
+    }
+
+    /// The new revision's share in force; without a split, its part of the ready tasks.
+    fn share(&self, service: &Service, rollout: &Rollout) -> Weight {
+        if let Some(end) = &rollout.end {
+            let all = end.outcome == Outcome::Completed;
+            return if all { Weight::FULL } else { Weight::ZERO };
+        }
+        if let Some(weight) = service.split.weight_of(rollout.to) {
+            return weight;
+        }
+        match self.ready(service, |_| true) {
+            0 => Weight::ZERO,
+            all => Weight::carried_by(self.ready(service, |revision| revision == rollout.to), all),
+        }
+    }
+
+    fn ready(&self, service: &Service, of: impl Fn(RevisionNumber) -> bool) -> u32 {
+        let serves = |task: &Task| task.serves() && self.observed.is_ready(task.id);
+        let tasks = self.state.tasks_of(service.id);
+        let ready = tasks.filter(|task| of(task.revision) && serves(task)).count();
+        u32::try_from(ready).unwrap_or(u32::MAX)
+    }
+
+    fn tasks_per_revision(&self, service: &Service, rollout: &Rollout) -> Vec<v1::RevisionTasks> {
+        let live: Vec<_> = self.state.tasks_of(service.id).filter(|task| task.is_live()).collect();
+        let mut revisions: Vec<_> = live.iter().map(|task| task.revision).collect();
+        revisions.extend(rollout.from);
+        revisions.push(rollout.to);
+        revisions.sort_unstable();
+        revisions.dedup();
+        let count = |revision| live.iter().filter(|task| task.revision == revision).count();
+        let of = |revision: RevisionNumber| v1::RevisionTasks {
+            revision: revision.0,
+            live: u32::try_from(count(revision)).unwrap_or(u32::MAX),
+            ready: self.ready(service, |one| one == revision),
+            per_mille: service.split.weight_of(revision).map(|share| share.per_mille().into()),
+        };
+        revisions.into_iter().map(of).collect()
+    }
+}
+
+/// What holds releases; of all services where `service` is empty.
+#[must_use]
+pub fn freeze(freeze: &Freeze, service: &str) -> v1::Freeze {
+    v1::Freeze {
+        by: freeze.by.to_string(),
+        reason: freeze.reason.clone(),
+        since_unix_ms: freeze.wall.0,
+        service: service.to_owned(),
+    }
+}
+
+fn release_wait(reason: &WaitReason) -> Option<String> {
+    match reason {
+        WaitReason::Release(wait) => Some(wait.to_string()),
+        WaitReason::Listening
+        | WaitReason::NoNode { .. }
+        | WaitReason::BackOff { .. }
+        | WaitReason::Starting { .. }
+        | WaitReason::NotReady { .. }
+        | WaitReason::MinReady { .. }
+        | WaitReason::Replacing { .. }
+        | WaitReason::Held { .. }
+        | WaitReason::Draining { .. }
+        | WaitReason::Stopping { .. } => None,
+    }
+}
+
+/// How long the phase that a release is in keeps what it has.
+fn hold_of(rollout: &Rollout) -> Duration {
+    match rollout.phase {
+        Phase::Holding | Phase::Monitoring => rollout
+            .current_step()
+            .map_or_else(|| rollout.settings.monitor.unwrap_or_default(), |step| step.hold),
+        Phase::Standby => rollout.settings.standby,
+        Phase::Queued
+        | Phase::Preparing
+        | Phase::Updating
+        | Phase::Scaling
+        | Phase::Promoting
+        | Phase::Shifting
+        | Phase::Gating
+        | Phase::Finalizing
+        | Phase::RollingBack
+        | Phase::RollbackStalled => Duration::ZERO,
+    }
+}
+
+/// The image of a revision and what its name meant; empty where the revision is not kept any more.
+fn images(service: &Service, revision: Option<RevisionNumber>) -> (String, String) {
+    let kept = revision.and_then(|number| service.revisions.get(&number));
+    let Some(template) = kept.map(|revision| &revision.template) else {
+        return (String::new(), String::new());
+    };
+    let digest = template.pinned.as_ref().map(ToString::to_string).unwrap_or_default();
+    (template.image.to_string(), digest)
+}
+
+fn pauses(rollout: &Rollout) -> Vec<String> {
+    let pauses = rollout.pauses.iter().map(|(pause, paused)| {
+        let (by, reason) = (&paused.by, &paused.reason);
+        if reason.is_empty() {
+            format!("{pause} ({by})")
+        } else {
+            format!("{pause} ({by}): {reason}")
+        }
+    });
+    pauses.collect()
+}
+
+fn failures(rollout: &Rollout) -> Vec<String> {
+    rollout.failed_slots.iter().map(|(slot, why)| format!("slot {slot}: {why}")).collect()
+}
+
+fn approvals(rollout: &Rollout) -> Vec<String> {
+    let approvals = rollout.approvals.iter().map(|given| {
+        let role = given.role.as_ref().map(|role| format!(" as {role}")).unwrap_or_default();
+        let words =
+            if given.comment.is_empty() { String::new() } else { format!(": {}", given.comment) };
+        format!("{}{role} approved {}{words}", given.by, step_words(given.step))
+    });
+    approvals.collect()
+}
+
+fn approval_wanted(rollout: &Rollout) -> String {
+    let Some((step, rule)) = rollout.approval_wanted() else { return String::new() };
+    let have = rollout.approvals.iter().filter(|given| given.step == step).count();
+    let roles: Vec<_> = rule.roles.iter().map(ToString::to_string).collect();
+    let who = if roles.is_empty() { String::new() } else { format!(" by {}", roles.join(" or ")) };
+    let times = if rule.min == 1 { "approval" } else { "approvals" };
+    format!("{} needs {} {times}{who}, and has {have}", step_words(step), rule.min)
+}
+
+fn step_words(step: u32) -> String {
+    if step == 0 { "the start".to_owned() } else { format!("step {step}") }
+}
+
+fn timeline(rollout: &Rollout) -> Vec<v1::Moment> {
+    let moments = rollout.timeline.iter().map(|moment| v1::Moment {
+        at_unix_ms: moment.wall.0,
+        after_ms: millis(moment.at.since(rollout.started)),
+        by: moment.by.to_string(),
+        text: moment.what.to_string(),
+        action: rollout_action(&moment.what),
+    });
+    moments.collect()
+}
