@@ -114,7 +114,7 @@ impl<'a> Release<'_, 'a> {
 
     fn goal(&self, revision: RevisionNumber, fast: bool, room: u32) -> Goal<'a> {
         let (settings, since) = (&self.live.settings, self.live.started);
-        Goal { revision, settings, fast, since, room }
+        Goal { revision, settings, min_ready: self.live.min_ready(), fast, since, room }
     }
 
     fn round(
@@ -223,7 +223,7 @@ impl Counter<'_, '_> {
                 continue;
             }
             track.ready += 1;
-            let at = task.ready_since().map(|since| since.after(self.live.settings.min_ready));
+            let at = task.ready_since().map(|since| since.after(self.live.min_ready()));
             if at.is_some_and(|at| at <= self.now) {
                 track.available += 1;
                 done.extend(slot);

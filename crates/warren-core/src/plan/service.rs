@@ -41,7 +41,9 @@ pub(super) struct Goal<'a> {
     pub(super) revision: RevisionNumber,
     /// The limits.
     pub(super) settings: &'a UpdateSettings,
-    /// Whether surge and unavailable are the only ones.
+    /// How long a task must have been ready before it counts.
+    pub(super) min_ready: Duration,
+    /// Whether surge and unavailable are the only limits.
     pub(super) fast: bool,
     /// Since when.
     pub(super) since: ClusterTime,
@@ -111,6 +113,7 @@ fn rest<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &[Seen<'a>])
     let goal = Goal {
         revision: service.current,
         settings: &service.spec.update,
+        min_ready: service.spec.update.min_ready,
         fast: false,
         since: service.changed,
         room: u32::MAX,
@@ -245,7 +248,7 @@ impl<'p, 'a> Round<'p, 'a> {
     /// When a task has been ready for `min_ready`; absent while it is not ready.
     pub(super) fn available_at(&self, task: &Seen<'_>) -> Option<ClusterTime> {
         let since = task.ready_since()?;
-        (task.phase == Phase::Running).then(|| since.after(self.goal.settings.min_ready))
+        (task.phase == Phase::Running).then(|| since.after(self.goal.min_ready))
     }
 
     pub(super) fn is_available(&self, task: &Seen<'_>) -> bool {

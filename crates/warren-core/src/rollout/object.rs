@@ -8,6 +8,7 @@ use crate::time::{ClusterTime, WallTime};
 use crate::units::Weight;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Ended rollouts kept with their service.
 pub const ROLLOUTS_KEPT: usize = 20;
@@ -181,6 +182,17 @@ impl Rollout {
         match self.strategy {
             Strategy::Canary | Strategy::BlueGreen => self.from.is_some(),
             Strategy::Rolling | Strategy::Recreate => false,
+        }
+    }
+
+    /// How long a task must have been ready before it counts. On a way back, which leads to what has proved itself, ready
+    /// is enough.
+    #[must_use]
+    pub fn min_ready(&self) -> Duration {
+        if self.phase.is_back() || self.kind == Kind::Rollback {
+            Duration::ZERO
+        } else {
+            self.settings.min_ready
         }
     }
 
