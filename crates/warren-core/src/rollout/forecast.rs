@@ -1,4 +1,4 @@
-//! What an update would do, told before it does it: the same settings, steps and limits that a release is planned by, in
+//! What an update would do, told before it does it: the settings, steps and limits that a release is planned by, in
 //! sentences. Nothing is changed.
 
 mod words;
@@ -55,7 +55,7 @@ impl Forecast {
     }
 }
 
-/// What would become of `service` if its intent were `spec`. `overrides_freeze` says whether a freeze would not hold it.
+/// What would become of `service` if its intent were `spec`; with `overrides_freeze` no freeze would hold it.
 ///
 /// # Errors
 /// As the update itself: a name that differs, a service that is going away, a strategy that does not fit.
