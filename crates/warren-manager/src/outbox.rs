@@ -222,3 +222,65 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warren_core::id::{RevisionNumber, RolloutId};
+    use warren_core::rollout::{Happened, Moment, Phase};
+    use warren_core::service::Actor;
+    use warren_core::spec::{Hash, Hook, HookPoint, Image, ServiceName, Strategy};
+    use warren_core::time::{ClusterTime, WallTime};
+    use warren_core::units::Weight;
+
+    fn notice(id: u64, service: u64, url: &str) -> Arc<Notice> {
+        let (at, wall) = (ClusterTime::START, WallTime(0));
+        Arc::new(Notice {
+            id: NoticeId(id),
+            hook: Hook::new(HookPoint::Event, HookUrl::parse(url).unwrap()),
+            service: ServiceId(service),
+            name: ServiceName::parse("web").unwrap(),
+            rollout: RolloutId(1),
+            attempt: 1,
+            strategy: Strategy::Rolling,
+            phase: Phase::Updating,
+            step: 0,
+            weight: Weight::ZERO,
+            from: None,
+            to: RevisionNumber(1),
+            checksum: Hash([0; 32]),
+            image: Image::parse("web:v1").unwrap(),
+            pinned: None,
+            moment: Moment { at, wall, by: Actor::warren(), what: Happened::Started },
+        })
+    }
+
+    fn due(book: &Book, notices: &[Arc<Notice>]) -> Vec<u64> {
+        book.due(notices.iter()).iter().map(|notice| notice.id.0).collect()
+    }
+
+    #[test]
+    fn calls_to_one_address_wait_for_each_other_and_for_nobody_else() {
+        let mut book = Book::default();
+        let all = [
+            notice(1, 1, "http://a"),
+            notice(2, 1, "http://a"),
+            notice(3, 1, "http://b"),
+            notice(4, 2, "http://a"),
+        ];
+        assert_eq!(due(&book, &all), [1, 3, 4]);
+        book.begin(&all[0]);
+        assert_eq!(due(&book, &all), [3, 4]);
+        book.answered(NoticeId(1), None);
+        assert_eq!(due(&book, &all), [2, 3, 4], "an answer that is not written is not asked again");
+    }
+
+    #[test]
+    fn a_service_whose_hooks_hang_leaves_room_for_others() {
+        let mut all: Vec<_> = (0..20).map(|id| notice(id, 1, &format!("http://h{id}"))).collect();
+        all.push(notice(99, 2, "http://h0"));
+        let now = due(&Book::default(), &all);
+        assert_eq!(now.len(), CALLS_PER_SERVICE + 1);
+        assert_eq!(now.last(), Some(&99));
+    }
+}

@@ -200,9 +200,10 @@ fn log(state: &State, event: &Event) {
             (rollout.map(|rollout| rollout.phase), step.map_or(0, |rollout| rollout.step + 1))
         }
     };
-    let weight = match what {
-        Happened::Shifted { weight, .. } => Some(*weight),
-        _ => rollout.map(|rollout| rollout.weight),
+    let weight = if let Happened::Shifted { weight, .. } = what {
+        Some(*weight)
+    } else {
+        rollout.map(|rollout| rollout.weight)
     };
     tracing::info!(
         event = what.word(),
