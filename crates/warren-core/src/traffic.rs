@@ -108,13 +108,18 @@ pub struct Endpoint {
 }
 
 /// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited for
-/// as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says.
+/// as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
+/// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of.
 #[must_use]
 pub fn settled_at(observed: &Observed, epoch: u64, since: ClusterTime) -> ClusterTime {
     let cut_off = since.after(TRAFFIC_LEASE);
-    let live = observed.nodes.values().filter(|node| node.connected);
-    let acked = live.map(|node| node.acks.since(epoch).unwrap_or(cut_off).min(cut_off));
-    acked.max().unwrap_or(since).max(since)
+    let settled = observed.nodes.values().map(|node| {
+        let acked = node.acks.since(epoch);
+        let silent = node.heard.after(TRAFFIC_LEASE);
+        acked.unwrap_or(if node.connected { cut_off } else { silent }).min(cut_off)
+    });
+    let all_heard = observed.since.after(TRAFFIC_LEASE).min(cut_off);
+    settled.max().unwrap_or(since).max(since).max(all_heard)
 }
 
 /// The nodes that are connected and do not answer with `epoch` yet.

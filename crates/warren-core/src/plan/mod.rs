@@ -71,8 +71,11 @@ impl<'a> Planner<'a> {
         self.state.node(id).map(Arc::as_ref)
     }
 
-    /// Plans again at `at`, or earlier.
+    /// Plans again at `at`, or earlier. What was due before now has been looked at in this plan.
     fn wake(&mut self, at: ClusterTime) {
+        if at <= self.now {
+            return;
+        }
         let earlier = self.plan.wake_at.map_or(at, |wake| wake.min(at));
         self.plan.wake_at = Some(earlier);
     }

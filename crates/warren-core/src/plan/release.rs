@@ -78,7 +78,7 @@ impl<'a> Release<'_, 'a> {
                 self.round(goal, &tasks, None, report)
             }
             Shape::Settle { from, to } => {
-                let goal = self.goal(from, true, u32::MAX);
+                let goal = self.goal(from, true, self.room());
                 let tasks = self.tasks.iter().filter(|task| task.revision != to);
                 let tasks: Vec<_> = tasks.copied().collect();
                 self.round(goal, &tasks, None, report)
@@ -94,22 +94,30 @@ impl<'a> Release<'_, 'a> {
         count: Option<u32>,
         report: ServiceReport,
     ) -> ServiceReport {
-        let replicas = self.wanted.count();
-        let surge = self.live.settings.max_surge.ceil_of(replicas);
-        let most = replicas.saturating_mul(2).saturating_add(surge);
-        let all = to_u32(self.tasks.iter().filter(|task| task.is_live()).count());
         let of = |revision| -> Vec<_> {
             self.tasks.iter().filter(|task| task.revision == revision).copied().collect()
         };
         let (old, new) = (of(from), of(to));
-        let room = most.saturating_sub(all);
+        let room = self.room();
         let goal = self.goal(from, true, room);
+        let planned = self.planner.plan.commands.len();
         let report = self.round(goal, &old, None, report);
+        let room = room.saturating_sub(placed(&self.planner.plan.commands[planned..]));
         let Some(count) = count else { return report };
         let others = |task: &&Seen<'_>| task.revision != from && task.revision != to;
         self.drain(self.tasks.iter().filter(others));
         let goal = self.goal(to, true, room);
         self.round(goal, &new, Some(count), report)
+    }
+
+    /// How many tasks may be started, whatever they run.
+    fn room(&self) -> u32 {
+        let replicas = self.wanted.count();
+        let surge = self.live.settings.max_surge.ceil_of(replicas);
+        let apart = self.live.is_beside() || !self.service.split.weights.is_empty();
+        let sets = if apart { replicas.saturating_mul(2) } else { replicas };
+        let all = to_u32(self.tasks.iter().filter(|task| task.is_live()).count());
+        sets.saturating_add(surge).saturating_sub(all)
     }
 
     fn goal(&self, revision: RevisionNumber, fast: bool, room: u32) -> Goal<'a> {
@@ -152,6 +160,14 @@ impl<'a> Release<'_, 'a> {
             self.planner.plan.commands.push(Command::ForgetTasks { tasks: ids(ended) });
         }
     }
+}
+
+/// Tasks that the commands make.
+fn placed(commands: &[Command]) -> u32 {
+    let placed = commands.iter().map(|command| {
+        if let Command::PlaceTasks { placements, .. } = command { placements.len() } else { 0 }
+    });
+    to_u32(placed.sum())
 }
 
 /// What the release's next step is decided from.

@@ -48,7 +48,7 @@ impl<'a> Round<'_, 'a> {
             Order::StopFirst => {
                 let mut stops = rolling::stops(&self.limits, &self.counts);
                 for task in &old {
-                    if !task.is_ready() {
+                    if !self.carries(task) {
                         self.take_away(task, StopReason::Replaced);
                     } else if stops > 0 {
                         stops -= 1;

@@ -7,11 +7,13 @@ use super::seen::Seen;
 use crate::command::Command;
 use crate::id::{RevisionNumber, Slot, TaskId};
 use crate::report::{ServiceReport, Status, Wait, WaitReason};
+use crate::rollout::Move;
 use crate::rollout::rolling::{Counts, Limits};
 use crate::service::Service;
 use crate::spec::{RestartCondition, UpdateSettings};
 use crate::task::{Phase, StopReason, Task};
 use crate::time::ClusterTime;
+use crate::units::Weight;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -74,7 +76,7 @@ pub(super) fn plan<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &
     let mut report = if service.deleting {
         delete(planner, service, tasks)
     } else if let Some(until) = blind_until(planner, tasks) {
-        listen(planner, tasks, until)
+        listen(planner, service, tasks, until)
     } else if let Some(live) = &service.rollout {
         release::plan(planner, service, live, tasks)
     } else {
@@ -95,7 +97,18 @@ fn blind_until(planner: &Planner<'_>, tasks: &[Seen<'_>]) -> Option<ClusterTime>
     (until > planner.now && tasks.iter().any(unheard)).then_some(until)
 }
 
-fn listen(planner: &mut Planner<'_>, tasks: &[Seen<'_>], until: ClusterTime) -> ServiceReport {
+fn listen(
+    planner: &mut Planner<'_>,
+    service: &Service,
+    tasks: &[Seen<'_>],
+    until: ClusterTime,
+) -> ServiceReport {
+    // Nobody knows whether the time of a hold counts now, so it does not.
+    if let Some(live) = service.rollout.as_ref().filter(|live| live.eligible_since.is_some()) {
+        let (service, rollout, seq) = (service.id, live.id, live.seq);
+        let to = Move::Clock { running: false };
+        planner.plan.commands.push(Command::MoveRollout { service, rollout, seq, to });
+    }
     let mut report = ServiceReport::default();
     planner.wake(until);
     let (reason, until) = (WaitReason::Listening, Some(until));
@@ -239,7 +252,7 @@ impl<'p, 'a> Round<'p, 'a> {
         Counts {
             replicas: to_u32(self.slots.len()),
             live: count(self.tasks, |task| task.is_live()),
-            ready: count(self.tasks, |task| task.is_serving()),
+            ready: count(self.tasks, |task| self.carries(task)),
             in_flight: to_u32(in_flight.count()),
             old: to_u32(old.count()),
         }
@@ -260,9 +273,15 @@ impl<'p, 'a> Round<'p, 'a> {
         ended.is_some_and(|task| is_done(self.service, self.goal.revision, &task))
     }
 
+    /// Whether a task carries traffic that others would have to take over.
+    pub(super) fn carries(&self, task: &Seen<'_>) -> bool {
+        let share = self.service.split.weight_of(task.revision);
+        task.is_serving() && share != Some(Weight::ZERO)
+    }
+
     /// Takes a task out of traffic, to stop it later; a serving one only while enough others serve.
     pub(super) fn take_away(&mut self, task: &Seen<'_>, reason: StopReason) {
-        if task.is_serving() {
+        if self.carries(task) {
             let Some(left) = self.spare.checked_sub(1) else {
                 let reason = WaitReason::Held { task: task.id, reason };
                 self.wait(Some(task.slot), reason, None, None);

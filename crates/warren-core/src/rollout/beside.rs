@@ -1,6 +1,7 @@
 //! Two revisions beside each other: what canary and blue-green have in common. For each step the tasks come first, then
 //! the share, then the acknowledgements, then the hold, then the gate.
 
+use super::gate;
 use super::step::{accept, hold, through_gate};
 use super::{Facts, Haste, Move, Next, Phase, Rollout, RolloutWait, Shape};
 use crate::spec::Strategy;
@@ -86,6 +87,7 @@ pub(super) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
 /// that the old revision's ready tasks cannot carry the rest.
 fn scale(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     if rollout.haste == Haste::Full
+        && gate::frozen(rollout, facts).is_none()
         && let Some(step) = last_open_step(rollout)
     {
         return Next::one(Move::Step(step));

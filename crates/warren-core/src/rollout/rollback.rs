@@ -1,5 +1,6 @@
 //! The way back: traffic first, then tasks. It is never held by a pause, a freeze or a gate, and never turned round.
 
+use super::step::stable_carries_all;
 use super::{Back, Facts, Move, Next, Phase, Rollout, RolloutWait, Shape};
 use crate::spec::Strategy;
 use crate::time::ClusterTime;
@@ -15,6 +16,10 @@ pub(super) fn shape(rollout: &Rollout, facts: &Facts<'_>) -> Shape {
     let Some(from) = rollout.from else {
         return Shape::Only { revision: rollout.to, fast: true };
     };
+    // What an earlier release left keeps its share until the stable revision is at its full size beside it.
+    if facts.strangers {
+        return Shape::Beside { from, to: rollout.to, count: None };
+    }
     if rollout.is_beside()
         && (facts.share.is_some_and(|w| w > Weight::ZERO) || keeps(rollout, facts))
     {
@@ -42,6 +47,9 @@ fn kept_until(rollout: &Rollout, facts: &Facts<'_>) -> Option<ClusterTime> {
 pub(super) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     if let Some(next) = stalled(rollout, facts) {
         return next;
+    }
+    if facts.strangers {
+        return outcast(rollout, facts);
     }
     let next = if rollout.is_beside() { beside(rollout, facts) } else { replace(rollout, facts) };
     let stall_at = (rollout.phase == Phase::RollingBack).then(|| stall_at(rollout));
@@ -71,11 +79,19 @@ fn beside(rollout: &Rollout, facts: &Facts<'_>) -> Next {
         return Next::default().wait(RolloutWait::Acks { nodes, until });
     }
     if let Some(until) = kept_until(rollout, facts).filter(|until| *until > facts.now)
-        && facts.to.live > 0
+        && facts.to.live + facts.others.live > 0
     {
         return Next::default().wait(RolloutWait::Kept { revision: rollout.to, until });
     }
     replace(rollout, facts)
+}
+
+/// Takes away the share of what an earlier release left behind, as soon as the stable revision's tasks can carry it.
+fn outcast(rollout: &Rollout, facts: &Facts<'_>) -> Next {
+    if stable_carries_all(rollout, facts) {
+        return Next::one(Move::Shift { weight: Weight::ZERO, next: rollout.phase });
+    }
+    waits_for_stable(rollout, facts)
 }
 
 /// Takes share away from the revision that failed: as much as the stable one's ready tasks can carry, one task more.

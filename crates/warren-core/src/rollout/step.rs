@@ -9,6 +9,7 @@ use crate::id::{NodeId, RevisionNumber};
 use crate::service::Actor;
 use crate::spec::{FailureAction, HookPoint, Step, Strategy, UpdateSettings};
 use crate::time::ClusterTime;
+use crate::units::Weight;
 use std::fmt;
 use std::time::Duration;
 
@@ -269,6 +270,10 @@ pub fn steps_of(settings: &UpdateSettings) -> Vec<Step> {
 pub(crate) fn shape(rollout: &Rollout, facts: &Facts<'_>) -> Shape {
     match rollout.phase {
         Phase::Queued | Phase::Preparing => match rollout.from {
+            // What still has a share is left alone until that is taken away.
+            Some(from) if !is_stable_alone(facts) => {
+                Shape::Beside { from, to: rollout.to, count: None }
+            }
             Some(from) => Shape::Settle { from, to: rollout.to },
             None => Shape::Nothing,
         },
@@ -343,6 +348,12 @@ fn stand(rollout: &Rollout) -> Next {
 
 fn forward(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     let frozen = gate::frozen(rollout, facts);
+    // The share of a release that this one took the place of goes before anybody is asked.
+    if let Some(from) = rollout.from.filter(|_| rollout.phase <= Phase::Preparing)
+        && !is_stable_alone(facts)
+    {
+        return to_stable(rollout, facts, from);
+    }
     match (rollout.phase, frozen) {
         (Phase::Queued, Some(wait)) => Next::default().wait(wait),
         (Phase::Queued, None) => Next::one(Move::Enter(Phase::Preparing)),
@@ -383,15 +394,8 @@ fn prepare(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     let Some(from) = rollout.from.filter(|_| apart) else {
         return Next::one(Move::Enter(Phase::Updating));
     };
-    let is_stable_only = facts.share == Some(crate::units::Weight::ZERO) && !facts.strangers;
-    if !is_stable_only {
-        let need = facts.replicas.saturating_sub(missing_allowed(rollout, facts.replicas));
-        if facts.from.ready < need && (facts.to.ready > 0 || facts.others.ready > 0) {
-            let have = facts.from.ready;
-            return Next::default().wait(RolloutWait::StableTasks { revision: from, have, need });
-        }
-        let weight = crate::units::Weight::ZERO;
-        return Next::one(Move::Shift { weight, next: Phase::Preparing });
+    if facts.share.is_none() || !is_stable_alone(facts) {
+        return to_stable(rollout, facts, from);
     }
     let left = facts.others.wanted;
     if left > 0 {
@@ -402,6 +406,27 @@ fn prepare(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     } else {
         Next::one(Move::Unsplit { next: Phase::Updating })
     }
+}
+
+/// Whether only the stable revision has a share.
+fn is_stable_alone(facts: &Facts<'_>) -> bool {
+    facts.share.is_none_or(|share| share == Weight::ZERO) && !facts.strangers
+}
+
+/// All traffic to the stable revision, as soon as its tasks can carry it.
+fn to_stable(rollout: &Rollout, facts: &Facts<'_>, from: RevisionNumber) -> Next {
+    if stable_carries_all(rollout, facts) {
+        return Next::one(Move::Shift { weight: Weight::ZERO, next: rollout.phase });
+    }
+    let (have, need) = (facts.from.ready, facts.replicas);
+    Next::default().wait(RolloutWait::StableTasks { revision: from, have, need })
+}
+
+/// Whether the stable revision's ready tasks can carry all traffic, or nobody else can carry any.
+pub(super) fn stable_carries_all(rollout: &Rollout, facts: &Facts<'_>) -> bool {
+    let missing = missing_allowed(rollout, facts.replicas);
+    let need = facts.replicas.saturating_sub(missing).max(1);
+    facts.from.ready >= need || (facts.to.ready == 0 && facts.others.ready == 0)
 }
 
 /// How many tasks may be missing in a release.

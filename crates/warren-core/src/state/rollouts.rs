@@ -12,6 +12,7 @@ use crate::rollout::{
 };
 use crate::service::{Actor, REVISIONS_KEPT, Service, Split};
 use crate::spec::{HookPoint, Strategy, UpdateSettings};
+use crate::task::Task;
 use crate::units::Weight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -387,7 +388,7 @@ impl State {
         if let Some(service) = self.service(id).cloned() {
             self.tell(&service, live, HookPoint::Rollback, &moment);
         }
-        if live.phase <= Phase::Preparing {
+        if live.phase <= Phase::Preparing && self.is_stable_alone(id, from) {
             let manual = matches!(trigger, Trigger::Manual | Trigger::Reverted);
             let outcome = if manual { Outcome::Cancelled } else { Outcome::Failed };
             self.set_split(now, id, Vec::new())?;
@@ -396,6 +397,15 @@ impl State {
             self.enter(now, id, Phase::RollingBack);
         }
         Ok(())
+    }
+
+    /// Whether nothing is left of what an earlier release brought.
+    fn is_stable_alone(&self, id: ServiceId, stable: RevisionNumber) -> bool {
+        let split = self.service(id).map(|service| &service.split.weights);
+        let apart =
+            |(revision, weight): &(_, Weight)| *revision != stable && *weight > Weight::ZERO;
+        let others = |task: &Arc<Task>| task.revision != stable && task.is_live();
+        !split.is_some_and(|weights| weights.iter().any(apart)) && !self.tasks_of(id).any(others)
     }
 
     fn finish(&mut self, now: Now, id: ServiceId, live: &Rollout) -> Result<(), Rejection> {

@@ -248,17 +248,32 @@ impl State {
         if let Some(to) = to.filter(|to| !service.revisions.contains_key(to)) {
             return Err(pruned(service, to));
         }
-        service.queued = None;
         let live = service.rollout.clone().filter(|live| !live.phase.is_accepted());
-        let Some(live) = live else {
-            return self.rollback_accepted(now, id, to, careful, by, reason);
-        };
+        let answer = match live {
+            None => self.rollback_accepted(now, id, to, careful, by, reason),
+            Some(live) => self.rollback_live(now, id, &live, to, back, by, reason),
+        }?;
+        self.service_mut(id)?.queued = None;
+        Ok(answer)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one command")]
+    fn rollback_live(
+        &mut self,
+        now: Now,
+        id: ServiceId,
+        live: &Rollout,
+        to: Option<RevisionNumber>,
+        back: Back,
+        by: Actor,
+        reason: String,
+    ) -> Result<Applied, Rejection> {
         let Some(from) = live.from else {
             return Err(Rejection::NothingBefore(format!("{} is the first revision", live.to)));
         };
         match to.filter(|to| *to != from) {
             Some(to) if to == live.to => {
-                Err(not_now(&live, "it is on its way to that revision: nothing to go back to"))
+                Err(not_now(live, "it is on its way to that revision: nothing to go back to"))
             }
             Some(to) => {
                 let begin = straight(self.writable(id, None)?, to, by.clone(), reason);
@@ -280,7 +295,7 @@ impl State {
             None => {
                 let by_whom = by.clone();
                 let reason = if reason.is_empty() { format!("{by} asked for it") } else { reason };
-                self.abort(now, id, &live, Trigger::Manual, reason, back, by_whom)?;
+                self.abort(now, id, live, Trigger::Manual, reason, back, by_whom)?;
                 self.edit(id, |rollout| rollout.seq += 1);
                 self.rollout_applied(id)
             }
