@@ -1,14 +1,16 @@
 # Every way to build, check and try Warren. `make help` explains each.
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify fix reference test sim e2e bench torture dist
+.PHONY: help demo build verify fix reference test sim sim-long e2e bench torture dist
 
 CARGO ?= cargo
-# Property tests replay from here; `make sim SEED=7` for another walk through the same properties.
+# Which random history `make sim` lives through, and where `make sim-long` begins and ends.
 SEED ?= 1
+FIRST ?= 1000000
+STEPS ?= 1000000
 
 help: ## show this list
 	@printf 'Warren. Needs the Rust toolchain; Docker is used where it answers.\n\n'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: ## see Warren run, heal, scale and resolve a service, then clean up (two minutes after the build)
 	@./test/run demo
@@ -30,8 +32,11 @@ reference: ## write the generated pages of docs/reference anew
 test: ## everything CI runs: verify, then every test, also those with real containers
 	@./test/run test
 
-sim: ## core's property tests with many cases from one seed: make sim SEED=7
+sim: ## one random history of releases in the simulated cluster, as a failed test names it: make sim SEED=7
 	@./test/run sim $(SEED)
+
+sim-long: ## a million steps of such histories: make sim-long STEPS=1000000 FIRST=1
+	@./test/run sim-long $(STEPS) $(FIRST)
 
 e2e: ## only the tests that start real clusters
 	@./test/run e2e

@@ -26,6 +26,7 @@ pub mod report;
 pub mod rollout;
 pub mod scheduler;
 pub mod service;
+pub mod simulate;
 pub mod spec;
 mod state;
 pub mod task;

@@ -58,7 +58,7 @@ const QUARANTINED: &[(&str, &[&str])] = &[
             "warren",
         ],
     ),
-    ("rustls", &["warren-wire", "warren-drivers"]),
+    ("rustls", &["warren-wire"]),
     ("rcgen", &["warren-wire"]),
     ("clap", &["warren"]),
     ("toml", &["warren"]),
