@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 use crate::{binary, http, sweep, wait};
 
+/// The port of the demo workload.
+pub const PORT: u16 = 8080;
 /// A node of one starts in under a second; a loaded machine takes longer.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Warren itself stops within 20 s or is cut off.
@@ -311,7 +313,9 @@ impl Node {
         format!("the end of its log:\n{}", end.join("\n"))
     }
 
-    fn run_file(&self) -> PathBuf {
+    /// What [`Self::run`] reads.
+    #[must_use]
+    pub fn run_file(&self) -> PathBuf {
         self.data_dir().join("run.json")
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here is part of the product. A test that cannot run on this machine says so with [`skip`], so that the
 //! end of `make test` can count it.
 
+pub mod api;
 pub mod bench_store;
 pub mod binary;
 pub mod cluster;
@@ -10,7 +11,9 @@ pub mod dns;
 pub mod gate;
 pub mod http;
 pub mod image;
+pub mod load;
 pub mod reference;
+pub mod release;
 pub mod store;
 pub mod sweep;
 pub mod torture;
@@ -23,12 +26,16 @@ use std::io::Write as _;
 /// `make test` prints the list at its end. The caller returns right after.
 pub fn skip(test: &str, why: &str) {
     let line = format!("skipped {test}: {why}\n");
-    let mut out = std::io::stderr();
-    let _ = out.write_all(line.as_bytes());
+    say(line.trim_end());
     if let Some(path) = std::env::var_os("WARREN_SKIPS") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         if let Ok(mut file) = file {
             let _ = file.write_all(line.as_bytes());
         }
     }
+}
+
+/// Says a line on standard error, which a runner shows with the test.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

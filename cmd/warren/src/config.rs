@@ -72,6 +72,9 @@ pub struct NodeFlags {
     /// Where metrics and health are served by HTTP; `off` for nowhere
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<String>,
+    /// Serves the metrics of releases under this prefix too, as in veritas_
+    #[arg(long, value_name = "PREFIX")]
+    pub metrics_alias_prefix: Option<String>,
     /// Where DNS is served besides the tasks' own gateway
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Option<String>,
@@ -113,6 +116,7 @@ impl NodeFlags {
             ("runtime", self.runtime.clone()),
             ("docker_socket", self.docker_socket.clone()),
             ("http", self.http.clone()),
+            ("metrics_alias_prefix", self.metrics_alias_prefix.clone()),
             ("dns", self.dns.clone()),
             ("dns_upstreams", self.dns_upstreams.clone()),
             ("store", self.store.clone()),

@@ -2,7 +2,7 @@
 //! those that the old one did not; each is made at least once.
 
 use crate::id::{NoticeId, RevisionNumber, RolloutId, ServiceId};
-use crate::rollout::{Moment, Phase};
+use crate::rollout::{Happened, Moment, Phase};
 use crate::spec::{Hash, Hook, Image, PinnedImage, ServiceName, Strategy};
 use crate::units::Weight;
 use serde::{Deserialize, Serialize};
@@ -46,4 +46,29 @@ pub struct Notice {
     pub pinned: Option<PinnedImage>,
     /// What happened.
     pub moment: Moment,
+}
+
+impl Happened {
+    /// What happened in one word, for programs that take events apart: the name of the phase or the outcome where it
+    /// came to one.
+    #[must_use]
+    pub fn word(&self) -> String {
+        let word = match self {
+            Self::Entered { phase, .. } => return phase.to_string(),
+            Self::Ended { outcome, .. } => return outcome.to_string(),
+            Self::Started => "started",
+            Self::Shifted { .. } => "shifted",
+            Self::SlotFailed { .. } => "slot-failed",
+            Self::Paused { .. } => "paused",
+            Self::Resumed => "resumed",
+            Self::Promoted { .. } => "promoted",
+            Self::Approved { .. } => "approved",
+            Self::HooksCalled { .. } => "hooks-called",
+            Self::HookFailed { .. } => "hook-failed",
+            Self::Accepted => "accepted",
+            Self::Aborted { .. } => "aborted",
+            Self::Retried { .. } => "retried",
+        };
+        word.to_owned()
+    }
 }

@@ -1,4 +1,4 @@
-//! The outside world behind traits: container runtimes and health probes.
+//! The outside world behind traits: container runtimes, health probes and hooks.
 //!
 //! Every call here is one bounded attempt: it has a timeout, it is safe to repeat, and its error says whether a repeat
 //! may help. Whoever calls decides when to try again.
@@ -6,6 +6,7 @@
 //! # What this crate must not know
 //! The cluster, Raft, the wire protocol, and why a task runs. It is told what to run and says what runs.
 
+pub mod hook;
 pub mod metrics;
 pub mod probe;
 pub mod runtime;

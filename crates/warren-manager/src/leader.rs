@@ -7,8 +7,10 @@ use crate::health::Health;
 use crate::hub::{EVENTS_QUEUED, Event, Hub, Outlets};
 use crate::metrics;
 use crate::options::Options;
+use crate::outbox::Outbox;
 use crate::reconciler::{Reconciler, Schedule};
 use crate::relay::Relay;
+use crate::releases::{self, Tally};
 use crate::sessions::Sessions;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use warren_core::observed::Observed;
 use warren_core::report::Report;
 use warren_core::time::ClusterTime;
 use warren_core::traffic::TrafficView;
+use warren_drivers::hook::Hooks;
 use warren_raft::{Leadership, Raft};
 
 /// How often the watchdog looks.
@@ -66,6 +69,7 @@ pub(crate) struct Term {
 pub struct Manager {
     options: Options,
     raft: Raft,
+    hooks: Arc<dyn Hooks>,
     leadership: watch::Receiver<Leadership>,
     term: watch::Sender<Option<Term>>,
     published: watch::Sender<Option<Arc<Published>>>,
@@ -104,9 +108,9 @@ impl Ended {
 }
 
 impl Manager {
-    /// A manager on top of `raft`.
+    /// A manager on top of `raft`, which calls hooks through `hooks`.
     #[must_use]
-    pub fn new(options: Options, raft: Raft) -> (Self, ManagerHandle) {
+    pub fn new(options: Options, raft: Raft, hooks: Arc<dyn Hooks>) -> (Self, ManagerHandle) {
         let leadership = raft.leadership();
         let (term, term_seen) = watch::channel(None);
         let (published, published_seen) = watch::channel(None);
@@ -119,7 +123,7 @@ impl Manager {
             traffic: traffic_seen,
             wedged: wedged_seen,
         };
-        (Self { options, raft, leadership, term, published, traffic, wedged }, handle)
+        (Self { options, raft, hooks, leadership, term, published, traffic, wedged }, handle)
     }
 
     /// Runs until `shutdown`; its loops have ended when it returns. Run it once, beside the Raft runner, and stop it
@@ -197,6 +201,10 @@ impl Manager {
         };
         loops.spawn(named("hub", hub.run(stop.clone())));
         loops.spawn(named("reconciler", reconciler.run(stop.clone())));
+        let hooks = Arc::clone(&self.hooks);
+        let outbox = Outbox::new(self.raft.clone(), hooks, self.options.clone());
+        loops.spawn(named("outbox", outbox.run(stop.clone())));
+        loops.spawn(named("tally", Tally::new(self.raft.state()).run(stop.clone())));
         self.term.send_replace(Some(Term { hub: events, observed: observed_seen }));
         let ended = self.watch(term, shutdown, &mut loops, &hub_alive, &busy_since).await;
         self.term.send_replace(None);
@@ -263,6 +271,14 @@ impl ManagerHandle {
     #[must_use]
     pub fn traffic(&self) -> watch::Receiver<Arc<TrafficView>> {
         self.traffic.clone()
+    }
+
+    /// The gauges of releases, in the Prometheus text form; nothing while this manager does not lead. They are made
+    /// when they are asked for, so that those of a deleted service are gone.
+    #[must_use]
+    pub fn release_gauges(&self) -> String {
+        let published = self.published.borrow().clone();
+        published.map_or_else(String::new, |published| releases::gauges(&published.state))
     }
 
     /// Asks nodes.

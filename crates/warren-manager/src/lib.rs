@@ -3,9 +3,9 @@
 //! and serves the API.
 //!
 //! [`Manager::new`] takes a Raft handle and gives a [`Manager`], the one role to run, and a [`ManagerHandle`], through
-//! which everything else looks at it. While this node leads, two loops run under [`leader`]: the *hub*, which owns the
-//! sessions of agents and all that was heard from them, and the *reconciler*, which plans and proposes. Neither exists
-//! on a follower.
+//! which everything else looks at it. While this node leads, four loops run under [`leader`]: the *hub*, which owns the
+//! sessions of agents and all that was heard from them; the *reconciler*, which plans and proposes; the *outbox*, which
+//! calls hooks; and the *tally*, which counts and logs what happens to releases. None exists on a follower.
 //!
 //! # What manager must not know
 //! Docker, DNS packets, files, the command line. It decides nothing that core can decide: core's functions choose, the
@@ -19,8 +19,10 @@ mod leader;
 pub mod metrics;
 mod observer;
 mod options;
+mod outbox;
 mod reconciler;
 mod relay;
+mod releases;
 mod reports;
 mod sessions;
 mod traffic;

@@ -2,6 +2,8 @@
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use std::time::Duration;
+use warren_core::rollout::{Outcome, Trigger};
+use warren_core::spec::{HookPoint, Strategy};
 use warren_core::task::Phase;
 
 /// Seconds that one plan took.
@@ -45,7 +47,101 @@ pub const RELAYS: &str = "warren_relays";
 /// Requests into nodes, by kind (`resolve`, `logs`, `exec`).
 pub const RELAYS_OPENED: &str = "warren_relays_total";
 
-/// Every metric of this crate: name, kind and help. The reference page is generated from it.
+/// Calls of hooks, by point and outcome (`delivered`, `failed`).
+pub const HOOKS: &str = "warren_hooks_total";
+/// Calls of hooks that are to be made.
+pub const HOOKS_WAITING: &str = "warren_hooks_waiting";
+/// Releases that ended, by strategy and status.
+pub const DEPLOYMENTS: &str = "warren_deployments_total";
+/// Seconds from the start of a release until it was accepted or ended.
+pub const DEPLOYMENT_SECONDS: &str = "warren_deployment_duration_seconds";
+/// Steps that canaries began.
+pub const CANARY_STEPS: &str = "warren_canary_promotion_steps_total";
+/// Ways back, by reason.
+pub const ROLLBACKS: &str = "warren_rollbacks_total";
+/// Ways back.
+pub const ROLLED_BACK: &str = "warren_deployments_rolled_back_total";
+/// The share of each version in percent.
+pub const CANARY_WEIGHT: &str = "warren_canary_traffic_weight";
+/// How far a canary is.
+pub const CANARY_PROGRESS: &str = "warren_canary_progress";
+/// Analyses.
+pub const CANARY_ANALYSES: &str = "warren_canary_analysis_total";
+/// Analyses that failed.
+pub const CANARY_ANALYSES_FAILED: &str = "warren_canary_analysis_failed";
+/// The errors of each version.
+pub const CANARY_ERROR_RATE: &str = "warren_canary_error_rate";
+/// Ways back of canaries.
+pub const CANARY_ROLLBACKS: &str = "warren_canary_rollback_total";
+/// Switches of blue-green releases.
+pub const SWITCHES: &str = "warren_bluegreen_switch_total";
+/// Seconds from a switch until every resolver answers from it.
+pub const SWITCH_SECONDS: &str = "warren_bluegreen_switch_duration_seconds";
+/// Ways back of blue-green releases.
+pub const BLUEGREEN_ROLLBACKS: &str = "warren_bluegreen_rollback_total";
+/// The version that comes in with each release under way.
+pub const ROLLOUT_INCOMING: &str = "warren_rollout_incoming";
+/// The phase of each release under way.
+pub const ROLLOUT_PHASE: &str = "warren_rollout_phase";
+
+/// Every metric of releases: name, kind and help. They can be served under another prefix besides.
+pub const RELEASES: &[(&str, &str, &str)] = &[
+    (
+        DEPLOYMENTS,
+        "counter",
+        "Releases that ended, by strategy and status (success, failed, superseded, cancelled); what went back has failed.",
+    ),
+    (
+        DEPLOYMENT_SECONDS,
+        "histogram",
+        "Seconds from the start of a release until it was accepted, or ended without that, by strategy.",
+    ),
+    (
+        ROLLBACKS,
+        "counter",
+        "Ways back, by reason (health_check, deadline, hook, error_rate, latency, analysis, manual, reverted).",
+    ),
+    (ROLLED_BACK, "counter", "Ways back, whatever the reason."),
+    (ROLLOUT_PHASE, "gauge", "1 for the phase of each release under way, by service and phase."),
+    (
+        ROLLOUT_INCOMING,
+        "gauge",
+        "1 for the version that a release brings in, by service and version.",
+    ),
+    (CANARY_STEPS, "counter", "Steps that canaries began, the last one included."),
+    (
+        CANARY_WEIGHT,
+        "gauge",
+        "The share of traffic of each version in percent, by service and version; 100 for the stable one at rest.",
+    ),
+    (CANARY_PROGRESS, "gauge", "How far each canary under way is, 0 to 100, by service."),
+    (
+        CANARY_ANALYSES,
+        "counter",
+        "Analyses that were made. 0 for now: this version has no analysis of metrics.",
+    ),
+    (
+        CANARY_ANALYSES_FAILED,
+        "counter",
+        "Analyses that failed. 0 for now: this version has no analysis of metrics.",
+    ),
+    (
+        CANARY_ERROR_RATE,
+        "gauge",
+        "The share of failed requests of each version, by service and version. No series for now: this version has no \
+         analysis of metrics.",
+    ),
+    (CANARY_ROLLBACKS, "counter", "Ways back of canaries."),
+    (SWITCHES, "counter", "Switches of all traffic to the new version by blue-green releases."),
+    (
+        SWITCH_SECONDS,
+        "histogram",
+        "Seconds from such a switch until every resolver answers from it.",
+    ),
+    (BLUEGREEN_ROLLBACKS, "counter", "Ways back of blue-green releases."),
+];
+
+/// Every other metric of this crate: name, kind and help. The reference page is generated from it.
 pub const ALL: &[(&str, &str, &str)] = &[
     (PLAN_SECONDS, "histogram", "Seconds that one plan took."),
     (
@@ -89,19 +185,95 @@ pub const ALL: &[(&str, &str, &str)] = &[
     (DISPATCH_MESSAGES, "counter", "Messages to agents, by kind (full, assign, traffic)."),
     (DISPATCH_SECONDS, "histogram", "Seconds from hearing of a change to queueing its messages."),
     (DISPATCH_RESYNCS, "counter", "Fulls that were sent because a node had diverged."),
+    (HOOKS, "counter", "Calls of hooks, by point and outcome (delivered, failed)."),
+    (HOOKS_WAITING, "gauge", "Calls of hooks that are to be made."),
     (RELAYS, "gauge", "Requests into nodes that are open."),
     (RELAYS_OPENED, "counter", "Requests into nodes, by kind (resolve, logs, exec)."),
 ];
 
 /// Gives the installed recorder the help text of every metric. Called once, after the recorder is installed.
 pub fn describe() {
-    for (name, kind, help) in ALL.iter().chain(crate::api::metrics::ALL) {
+    for (name, kind, help) in ALL.iter().chain(RELEASES).chain(crate::api::metrics::ALL) {
         match *kind {
             "counter" => describe_counter!(*name, *help),
             "gauge" => describe_gauge!(*name, *help),
             _ => describe_histogram!(*name, *help),
         }
     }
+}
+
+/// The help of one of the metrics of releases; empty for any other name.
+pub(crate) fn help(name: &str) -> &'static str {
+    RELEASES.iter().find(|(is, _, _)| *is == name).map_or("", |(_, _, help)| help)
+}
+
+/// Makes the counters of releases known before there is anything to count, so that an increase from 0 is seen.
+pub(crate) fn releases_begin() {
+    for strategy in [Strategy::Rolling, Strategy::BlueGreen, Strategy::Canary, Strategy::Recreate] {
+        for outcome in [Outcome::Completed, Outcome::Failed] {
+            deployments(strategy, outcome, 0);
+        }
+    }
+    for trigger in Trigger::ALL {
+        counter!(ROLLBACKS, "reason" => trigger.to_string()).increment(0);
+    }
+    counter!(ROLLED_BACK).increment(0);
+    counter!(CANARY_STEPS).increment(0);
+    counter!(CANARY_ANALYSES).increment(0);
+    counter!(CANARY_ANALYSES_FAILED).increment(0);
+    counter!(CANARY_ROLLBACKS).increment(0);
+    counter!(SWITCHES).increment(0);
+    counter!(BLUEGREEN_ROLLBACKS).increment(0);
+}
+
+fn deployments(strategy: Strategy, outcome: Outcome, count: u64) {
+    let status = match outcome {
+        Outcome::Completed => "success",
+        Outcome::RolledBack | Outcome::Failed => "failed",
+        Outcome::Superseded => "superseded",
+        Outcome::Cancelled => "cancelled",
+    };
+    let strategy = strategy.to_string();
+    counter!(DEPLOYMENTS, "strategy" => strategy, "status" => status).increment(count);
+}
+
+pub(crate) fn deployed(strategy: Strategy, outcome: Outcome, took: Option<Duration>) {
+    deployments(strategy, outcome, 1);
+    if let Some(took) = took {
+        let strategy = strategy.to_string();
+        histogram!(DEPLOYMENT_SECONDS, "strategy" => strategy).record(took.as_secs_f64());
+    }
+}
+
+pub(crate) fn promoted() {
+    counter!(CANARY_STEPS).increment(1);
+}
+
+pub(crate) fn rolled_back(strategy: Strategy, trigger: Trigger) {
+    counter!(ROLLBACKS, "reason" => trigger.to_string()).increment(1);
+    counter!(ROLLED_BACK).increment(1);
+    match strategy {
+        Strategy::Canary => counter!(CANARY_ROLLBACKS).increment(1),
+        Strategy::BlueGreen => counter!(BLUEGREEN_ROLLBACKS).increment(1),
+        Strategy::Rolling | Strategy::Recreate => {}
+    }
+}
+
+pub(crate) fn switched() {
+    counter!(SWITCHES).increment(1);
+}
+
+pub(crate) fn switch_seen(took: Duration) {
+    histogram!(SWITCH_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn hook_done(on: HookPoint, delivered: bool) {
+    let outcome = if delivered { "delivered" } else { "failed" };
+    counter!(HOOKS, "point" => on.to_string(), "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn hooks_waiting(count: usize) {
+    gauge!(HOOKS_WAITING).set(float(count));
 }
 
 pub(crate) fn planned(took: Duration) {

@@ -13,6 +13,8 @@ pub struct Options {
     /// A new leader tells nobody where traffic goes before every node that is up has said how its tasks do, or this
     /// time has passed: until then nodes answer from what they last heard.
     pub warm_up: Duration,
+    /// The pauses between attempts to call a hook; one attempt more than there are pauses.
+    pub hook_back_off: &'static [Duration],
 }
 
 impl Options {
@@ -23,5 +25,7 @@ impl Options {
         slow: Duration::from_secs(10),
         // A node that is silent for longer is down, and its tasks get no traffic in any case.
         warm_up: Duration::from_secs(10),
+        // 7 s in all: a receiver that restarts is back by then, and a gate that is down for longer is to say so soon.
+        hook_back_off: &[Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)],
     };
 }

@@ -11,6 +11,7 @@ type Metrics = &'static [(&'static str, &'static str, &'static str)];
 pub const LISTS: &[(&str, Metrics)] = &[
     ("Raft and the store", warren_raft::metrics::ALL),
     ("The API", warren_manager::api::metrics::ALL),
+    ("Releases", warren_manager::metrics::RELEASES),
     ("The leader", warren_manager::metrics::ALL),
     ("The agent", warren_agent::metrics::ALL),
     ("Runtimes and probes", warren_drivers::metrics::ALL),

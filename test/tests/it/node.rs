@@ -8,6 +8,7 @@ mod disk;
 mod faults;
 mod guide;
 mod input;
+mod releases;
 mod service;
 mod survive;
 
@@ -16,13 +17,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use warren_test::cluster::{Node, Runtime};
+use warren_test::cluster::{Node, PORT, Runtime};
 use warren_test::{dns, wait};
 
 /// Long for anything that a node of one does; only a broken one needs it.
 const SOON: Duration = Duration::from_secs(60);
-/// The port of the demo workload.
-const PORT: u16 = 8080;
 
 /// Makes two tests of each function `async fn(Runtime) -> anyhow::Result<()>`.
 macro_rules! on_each_runtime {

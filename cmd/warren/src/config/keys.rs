@@ -57,6 +57,14 @@ pub const KEYS: &[Key] = &[
         about: "Where `/metrics`, `/healthz` and `/readyz` are served. Port 0 takes any free port.",
     },
     Key {
+        name: "metrics_alias_prefix",
+        value: "beginning of a metric's name, as in `veritas_`",
+        default: "",
+        since: "0.1.0",
+        about: "The metrics of releases are served under this prefix besides `warren_`, for dashboards and alerts that \
+                ask for other names. Empty: under `warren_` alone.",
+    },
+    Key {
         name: "dns",
         value: "address and port",
         default: "127.0.0.1:7453",

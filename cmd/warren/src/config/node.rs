@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub docker_socket: PathBuf,
     /// Absent: off.
     pub http: Option<SocketAddr>,
+    /// Empty: none.
+    pub metrics_alias_prefix: String,
     pub dns: SocketAddr,
     pub dns_upstreams: Upstreams,
     pub store: StoreChoice,
@@ -72,6 +74,9 @@ pub struct NodeConfig {
     pub log_format: LogFormat,
     pub stop_timeout: Duration,
 }
+
+/// The longest other prefix of metrics: longer than any name of a product.
+const METRICS_PREFIX_BYTES_MAX: usize = 40;
 
 /// The sizes of a pool: two nodes at least, and no more than a private network has.
 const POOL_PREFIXES: std::ops::RangeInclusive<u8> = 8..=23;
@@ -106,6 +111,7 @@ impl NodeConfig {
                 "off" => Ok(None),
                 _ => address(text).map(Some),
             })?,
+            metrics_alias_prefix: read.with("metrics_alias_prefix", metrics_prefix)?,
             dns: read.with("dns", address)?,
             dns_upstreams: read.with("dns_upstreams", upstreams)?,
             store: read
@@ -177,6 +183,22 @@ fn upstreams(text: &str) -> Result<Upstreams, String> {
         })
     };
     text.split(',').map(one).collect::<Result<_, _>>().map(Upstreams::These)
+}
+
+fn metrics_prefix(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let begins = text.is_empty() || text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !begins || !text.chars().all(legal) || text.len() > METRICS_PREFIX_BYTES_MAX {
+        return Err(format!(
+            "{text:?} is not the prefix of a metric: write up to {METRICS_PREFIX_BYTES_MAX} letters, digits and _, as in veritas_"
+        ));
+    }
+    if text == "warren_" {
+        return Err(
+            "the metrics have the prefix warren_ already: write another, or nothing".to_owned()
+        );
+    }
+    Ok(text.to_owned())
 }
 
 fn zone(text: &str) -> Result<String, String> {

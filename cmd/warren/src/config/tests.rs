@@ -70,6 +70,8 @@ fn the_defaults_are_legal_and_lists_may_be_written_either_way() {
 fn a_value_that_cannot_be_names_its_source() {
     for (key, wrong) in [
         ("http", "7401"),
+        ("metrics_alias_prefix", "9x-"),
+        ("metrics_alias_prefix", "warren_"),
         ("dns", "localhost:53"),
         ("dns_upstreams", "dns.example"),
         ("runtime", "podman"),

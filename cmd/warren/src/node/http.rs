@@ -1,5 +1,6 @@
 //! `/metrics`, `/healthz` and `/readyz`.
 
+use super::metrics::Page;
 use super::ready::Ready;
 use crate::failure::{Exit, Failure, Outcome};
 use axum::Router;
@@ -7,7 +8,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ pub async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
 
 #[derive(Clone)]
 struct Served {
-    metrics: PrometheusHandle,
+    metrics: Page,
     ready: Ready,
 }
 
@@ -39,7 +39,7 @@ struct Served {
 /// The port is gone.
 pub async fn run(
     listener: TcpListener,
-    metrics: PrometheusHandle,
+    metrics: Page,
     ready: Ready,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
@@ -53,7 +53,7 @@ pub async fn run(
 
 async fn metrics_page(State(served): State<Served>) -> impl IntoResponse {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], served.metrics.render())
+    ([(header::CONTENT_TYPE, kind)], served.metrics.text())
 }
 
 async fn ready_page(State(served): State<Served>) -> impl IntoResponse {

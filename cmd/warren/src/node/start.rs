@@ -21,6 +21,7 @@ use warren_agent::{Agent, Membership, Published, Residue};
 use warren_core::id::NodeId;
 use warren_core::node::NodeFacts;
 use warren_core::spec::HostName;
+use warren_drivers::hook::HttpHooks;
 use warren_manager::api::{Api, Backend, Info, router, server};
 use warren_manager::{Manager, ManagerHandle};
 use warren_raft::{Raft, Runner, SNAPSHOTS, StoreKind, TIMERS};
@@ -195,14 +196,21 @@ impl Parts {
 
     /// Starts the roles one after the other, each when what it stands on is there, until the node can do its work.
     async fn start(self, config: &NodeConfig, dir: &DataDir, tasks: &mut Tasks) -> Outcome {
-        let (manager, handle) = Manager::new(warren_manager::Options::DEFAULT, self.raft.clone());
+        let hooks = Arc::new(HttpHooks::new());
+        let options = warren_manager::Options::DEFAULT;
+        let (manager, handle) = Manager::new(options, self.raft.clone(), hooks);
         let ready = Ready::new(handle.clone(), self.published.clone(), self.dns.acked());
         let dns_addresses = self.dns.addresses();
         let http = match self.http {
             Some(listener) => {
                 let address = listener.local_addr()?;
-                let (recorder, ready) = (self.recorder.clone(), ready.clone());
-                tasks.spawn(TaskKind::Http, |stop| http::run(listener, recorder, ready, stop));
+                let page = metrics::Page {
+                    recorder: self.recorder.clone(),
+                    manager: handle.clone(),
+                    alias_prefix: config.metrics_alias_prefix.clone(),
+                };
+                let ready = ready.clone();
+                tasks.spawn(TaskKind::Http, |stop| http::run(listener, page, ready, stop));
                 Some(address)
             }
             None => None,

@@ -16,6 +16,7 @@ mod beside;
 mod blue_green;
 mod canary;
 mod facts;
+mod forecast;
 mod gate;
 mod moves;
 mod object;
@@ -28,6 +29,7 @@ mod timeline;
 mod trouble;
 
 pub use facts::{Facts, Track, Verdict};
+pub use forecast::{Forecast, Planned, forecast};
 pub use moves::Move;
 pub use object::{
     Abort, Approval, Called, End, Haste, Paused, REASON_BYTES_MAX, ROLLOUTS_KEPT, Rollout,

@@ -9,7 +9,7 @@ impl Service {
     ///
     /// # Errors
     /// What stands against it, and what to do.
-    pub(super) fn check_strategy(&self, strategy: Strategy) -> Result<(), Rejection> {
+    pub(crate) fn check_strategy(&self, strategy: Strategy) -> Result<(), Rejection> {
         let template = &self.spec.template;
         let port = template.ports.iter().find_map(|port| port.host);
         let name = &self.spec.name;

@@ -100,7 +100,7 @@ fn cut(mut reason: String) -> String {
 }
 
 /// The words of an error and of what caused it.
-fn because(error: &dyn std::error::Error) -> String {
+pub(crate) fn because(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

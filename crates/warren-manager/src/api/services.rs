@@ -19,6 +19,10 @@ use warren_wire::v1;
 /// other writer only.
 const CONFLICTS_MAX: u32 = 8;
 
+/// The image that was resolved for an update already, so that a second try does not ask for it again.
+#[derive(Default)]
+pub(super) struct Known(Option<((Image, PullPolicy), PinnedImage)>);
+
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
@@ -143,9 +147,10 @@ impl Services for Api {
 
     async fn plan_update(
         &self,
-        _: Request<v1::PlanUpdateRequest>,
-    ) -> Result<Response<v1::PlanUpdateResponse>, Status> {
-        Err(ApiError::unbuilt("planning is", "update").into())
+        request: Request<v1::PlanUpdateRequest>,
+    ) -> Answer<v1::PlanUpdateResponse> {
+        let work = Box::pin(self.plan(request.into_inner()));
+        self.call("PlanUpdate", RESOLVE_CALL_TIMEOUT, work).await
     }
 
     async fn list_profiles(
@@ -206,25 +211,11 @@ impl Api {
         bounded("reason", &request.reason)?;
         bounded("override_freeze", &request.override_freeze)?;
         let id = lookup::service(&self.look().await?.state, &request.service_id)?.id;
-        let named = !request.image.is_empty();
-        let field = if named { "image" } else { "spec.template.image" };
-        let mut known: Option<((Image, PullPolicy), PinnedImage)> = None;
+        let mut known = Known::default();
         for attempt in 1.. {
             let state = self.state();
             let service = state.service(id).ok_or(Rejection::NoService(id))?;
-            let mut spec = update::overlay(&service.spec, &request)?;
-            check_needs(&state, &spec)?;
-            if let Some(wanted) = update::resolution(&service.spec, &spec, named) {
-                if request.skip_resolve {
-                    spec.template.pinned = None;
-                } else if let Some((_, pinned)) = known.as_ref().filter(|(key, _)| *key == wanted) {
-                    spec.template.pinned = Some(pinned.clone());
-                } else {
-                    let pinned = self.resolve(field, &wanted.0, wanted.1).await?;
-                    spec.template.pinned = Some(pinned.clone());
-                    known = Some((wanted, pinned));
-                }
-            }
+            let spec = self.intent(&state, service, &request, &mut known).await?;
             let any = request.expect_generation == 0;
             let expect =
                 if any { service.generation } else { Generation(request.expect_generation) };
@@ -248,6 +239,32 @@ impl Api {
             }
         }
         Err(ApiError::new(Code::Aborted, "others write to this service without a pause"))
+    }
+
+    /// The intent that an update asks for, with its image resolved.
+    pub(super) async fn intent(
+        &self,
+        state: &State,
+        service: &Service,
+        request: &v1::UpdateServiceRequest,
+        known: &mut Known,
+    ) -> Result<ServiceSpec, ApiError> {
+        let named = !request.image.is_empty();
+        let field = if named { "image" } else { "spec.template.image" };
+        let mut spec = update::overlay(&service.spec, request)?;
+        check_needs(state, &spec)?;
+        if let Some(wanted) = update::resolution(&service.spec, &spec, named) {
+            if request.skip_resolve {
+                spec.template.pinned = None;
+            } else if let Some((_, pinned)) = known.0.as_ref().filter(|(key, _)| *key == wanted) {
+                spec.template.pinned = Some(pinned.clone());
+            } else {
+                let pinned = self.resolve(field, &wanted.0, wanted.1).await?;
+                spec.template.pinned = Some(pinned.clone());
+                known.0 = Some((wanted, pinned));
+            }
+        }
+        Ok(spec)
     }
 
     async fn scale(
@@ -301,7 +318,7 @@ fn check_needs(state: &State, spec: &ServiceSpec) -> Result<(), ApiError> {
     checked.map_err(|error| error.within("spec").into())
 }
 
-fn given(words: &str) -> Option<String> {
+pub(super) fn given(words: &str) -> Option<String> {
     (!words.trim().is_empty()).then(|| words.to_owned())
 }
 

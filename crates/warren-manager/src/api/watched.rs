@@ -1,5 +1,5 @@
-//! One service or its release, again after each change. Only the newest picture matters: a slow reader skips what is outdated, and
-//! nothing is queued for it.
+//! One service or its release, again after each change. Only the newest picture matters: a slow reader skips what is
+//! outdated, and nothing is queued for it.
 
 use super::metrics::OpenStream;
 use super::{Api, errors};

@@ -1,8 +1,10 @@
 //! A manager on a real Raft of one, and agents that speak the real session over a unix socket.
 
 pub(crate) mod agent;
+mod hooks;
 mod leases;
 mod relays;
+mod releases;
 mod sessions;
 mod site;
 pub(crate) mod traffic;

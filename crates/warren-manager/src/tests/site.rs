@@ -20,6 +20,7 @@ use warren_core::spec::{
     Image, Mode, Placement, RestartPolicy, ServiceName, ServiceSpec, Template, UpdateSettings,
 };
 use warren_core::{ClusterId, State};
+use warren_drivers::hook::{Hooks, HttpHooks};
 use warren_raft::{Alone, Leadership, Raft, SNAPSHOTS, StoreKind, TIMERS};
 
 /// Short enough for tests, long enough for a busy machine.
@@ -27,6 +28,7 @@ pub(super) const OPTIONS: Options = Options {
     leases: Leases { lease: Duration::from_secs(2), grace: 3 },
     slow: Duration::from_secs(2),
     warm_up: Duration::from_secs(20),
+    hook_back_off: &[Duration::from_millis(10), Duration::from_millis(20)],
 };
 
 /// The directory that outlives the manager's process.
@@ -83,7 +85,7 @@ impl Home {
             transport: Arc::new(Alone),
         };
         let (raft, runner) = warren_raft::start(raft_options).await.unwrap();
-        let (manager, handle) = Manager::new(options, raft.clone());
+        let (manager, handle) = Manager::new(options, raft.clone(), hooks());
         let (manager_stop, stop) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         let runner_stop = stop.clone();
@@ -107,6 +109,11 @@ impl Home {
         site.leads().await;
         site
     }
+}
+
+/// The hooks that the product has, without HTTPS.
+pub(super) fn hooks() -> Arc<dyn Hooks> {
+    Arc::new(HttpHooks::trusting(Vec::new()))
 }
 
 fn rand_suffix() -> u128 {
@@ -151,6 +158,24 @@ impl Site {
             Ok(Applied::Service { id, .. }) => id,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Updates a service to another image, after `change`.
+    pub(super) async fn update(
+        &self,
+        service: ServiceId,
+        image: &str,
+        change: impl FnOnce(&mut UpdateSettings),
+    ) {
+        let found = self.state().service(service).cloned().unwrap();
+        let mut spec = Box::new(found.spec.clone());
+        spec.template.image = Image::parse(image).unwrap();
+        change(&mut spec.update);
+        let (expect, by) = (found.generation, Actor("test".to_owned()));
+        let cause = String::new();
+        let freeze_override = None;
+        let update = Command::UpdateService { service, expect, spec, by, cause, freeze_override };
+        self.apply(update).await.unwrap();
     }
 
     /// The state, once it is as wanted.

@@ -1,6 +1,6 @@
 //! Loops that stand still, and terms that end.
 
-use super::site::{Home, OPTIONS};
+use super::site::{Home, OPTIONS, hooks};
 use super::soon;
 use crate::Manager;
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn a_loop_that_stands_still_is_found() {
     for (alive, busy, found) in
         [(long_ago, None, "hub"), (Instant::now(), Some(long_ago), "reconciler")]
     {
-        let (mut manager, _handle) = Manager::new(OPTIONS, site.raft.clone());
+        let (mut manager, _handle) = Manager::new(OPTIONS, site.raft.clone(), hooks());
         let mut loops = JoinSet::new();
         loops.spawn(std::future::pending());
         let (_alive, alive) = watch::channel(alive);

@@ -4,7 +4,6 @@ use crate::v1;
 use warren_core::event::{Event, EventKind, NodeChange, ServiceChange, TaskChange};
 use warren_core::id::ServiceId;
 use warren_core::node::Availability;
-use warren_core::rollout::Happened;
 
 /// The message that tells of `event`.
 #[must_use]
@@ -18,7 +17,7 @@ pub fn render(event: &Event) -> v1::Event {
         EventKind::Node { id, change, .. } => {
             ("node", id.to_string(), node_action(change).to_owned())
         }
-        EventKind::Rollout { id, what, .. } => ("rollout", id.to_string(), rollout_action(what)),
+        EventKind::Rollout { id, what, .. } => ("rollout", id.to_string(), what.word()),
         EventKind::Freeze { reason, .. } => {
             let action = if reason.is_some() { "frozen" } else { "thawed" };
             ("freeze", String::new(), action.to_owned())
@@ -73,25 +72,6 @@ fn task_action(change: &TaskChange) -> String {
         TaskChange::Reached(phase, _) => phase.to_string(),
         TaskChange::Draining(_) => "draining".to_owned(),
         TaskChange::Stopping(_) => "stopping".to_owned(),
-    }
-}
-
-pub(crate) fn rollout_action(what: &Happened) -> String {
-    match what {
-        Happened::Started => "started".to_owned(),
-        Happened::Entered { phase, .. } => phase.to_string(),
-        Happened::Shifted { .. } => "shifted".to_owned(),
-        Happened::SlotFailed { .. } => "slot-failed".to_owned(),
-        Happened::Paused { .. } => "paused".to_owned(),
-        Happened::Resumed => "resumed".to_owned(),
-        Happened::Promoted { .. } => "promoted".to_owned(),
-        Happened::Approved { .. } => "approved".to_owned(),
-        Happened::HooksCalled { .. } => "hooks-called".to_owned(),
-        Happened::HookFailed { .. } => "hook-failed".to_owned(),
-        Happened::Accepted => "accepted".to_owned(),
-        Happened::Aborted { .. } => "aborted".to_owned(),
-        Happened::Retried { .. } => "retried".to_owned(),
-        Happened::Ended { outcome, .. } => outcome.to_string(),
     }
 }
 

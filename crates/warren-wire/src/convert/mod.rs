@@ -14,6 +14,10 @@ pub mod traffic;
 pub mod update;
 
 #[cfg(test)]
+mod release_strategies;
+#[cfg(test)]
+mod release_tests;
+#[cfg(test)]
 pub(crate) mod strategies;
 #[cfg(test)]
 mod tests;

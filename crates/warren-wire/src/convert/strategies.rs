@@ -43,12 +43,12 @@ fn labels() -> impl Strategy<Value = BTreeMap<LabelKey, String>> {
     btree_map(label_key(), "[^\0]{0,12}", 0..4)
 }
 
-fn span_from(least: Duration) -> impl Strategy<Value = Duration> {
+pub(super) fn span_from(least: Duration) -> impl Strategy<Value = Duration> {
     let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap();
     (ms(least)..=ms(SPAN_MAX)).prop_map(Duration::from_millis)
 }
 
-fn span() -> impl Strategy<Value = Duration> {
+pub(super) fn span() -> impl Strategy<Value = Duration> {
     prop_oneof![span_from(Duration::ZERO), (0..100_000_u64).prop_map(Duration::from_secs)]
         .prop_filter("a year", |span| *span <= SPAN_MAX)
 }
@@ -189,6 +189,10 @@ pub(crate) fn restart() -> impl Strategy<Value = RestartPolicy> {
 }
 
 pub(crate) fn update() -> impl Strategy<Value = UpdateSettings> {
+    super::release_strategies::released(numbers_of_update())
+}
+
+fn numbers_of_update() -> impl Strategy<Value = UpdateSettings> {
     use warren_core::spec::Strategy as Shape;
     let shape = prop_oneof![
         Just(Shape::Rolling),

@@ -10,7 +10,7 @@ use v1::health_check::Probe;
 use warren_core::assignment::{Assignment, Want};
 use warren_core::converge::Status;
 use warren_core::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
-use warren_core::spec::{REPLICAS_MAX, UpdateSettings};
+use warren_core::spec::{REPLICAS_MAX, UpdateSettings, profile};
 use warren_core::task::{DeploymentState, End, Phase, Track};
 use warren_core::traffic::{Endpoint, ServiceTraffic, TrafficView};
 use warren_core::units::Weight;
@@ -21,7 +21,7 @@ proptest! {
         let message = spec::render(&spec);
         let bytes = prost::Message::encode_to_vec(&message);
         let message: v1::ServiceSpec = prost::Message::decode(bytes.as_slice()).unwrap();
-        prop_assert_eq!(spec::parse(message), Ok(spec));
+        prop_assert_eq!(spec::parse_over(message, &spec.update.hooks), Ok(spec));
     }
 
     #[test]
@@ -29,8 +29,18 @@ proptest! {
         wanted in strategies::update(),
         base in strategies::update(),
     ) {
-        let merged = update::merge(base.clone(), &update::render(&wanted)).unwrap();
-        prop_assert_eq!(merged, UpdateSettings { strategy: base.strategy, ..wanted });
+        // What cannot be said stays: steps, a time of monitoring and a profile that are absent.
+        let keyed = UpdateSettings { hooks: wanted.hooks.clone(), ..base };
+        let merged = update::merge(keyed.clone(), &update::render(&wanted)).unwrap();
+        let under = wanted.profile.map_or(keyed, profile);
+        let expected = UpdateSettings {
+            strategy: under.strategy,
+            profile: under.profile,
+            steps: if wanted.steps.is_empty() { under.steps } else { wanted.steps.clone() },
+            monitor: wanted.monitor.or(under.monitor),
+            ..wanted
+        };
+        prop_assert_eq!(merged, expected);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Releases, as they are and as they were.
 
 use super::Sources;
-use crate::convert::event::rollout_action;
 use crate::convert::step;
 use crate::v1;
 use std::time::Duration;
@@ -243,7 +242,7 @@ fn timeline(rollout: &Rollout) -> Vec<v1::Moment> {
         after_ms: millis(moment.at.since(rollout.started)),
         by: moment.by.to_string(),
         text: moment.what.to_string(),
-        action: rollout_action(&moment.what),
+        action: moment.what.word(),
     });
     moments.collect()
 }

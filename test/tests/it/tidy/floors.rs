@@ -58,7 +58,7 @@ const QUARANTINED: &[(&str, &[&str])] = &[
             "warren",
         ],
     ),
-    ("rustls", &["warren-wire"]),
+    ("rustls", &["warren-wire", "warren-drivers"]),
     ("rcgen", &["warren-wire"]),
     ("clap", &["warren"]),
     ("toml", &["warren"]),

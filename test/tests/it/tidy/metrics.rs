@@ -36,12 +36,15 @@ fn every_metric_is_in_the_reference() {
     );
 }
 
+/// A counter whose name others ask for as it is.
+const GIVEN: &str = "warren_canary_analysis_failed";
+
 #[test]
 fn names_say_their_kind() {
     let mut offences = Vec::new();
     for (name, kind, help) in reference::metrics::LISTS.iter().flat_map(|(_, list)| *list) {
         let fits = match *kind {
-            "counter" => name.ends_with("_total"),
+            "counter" => name.ends_with("_total") || *name == GIVEN,
             "gauge" | "histogram" => !name.ends_with("_total"),
             _ => false,
         };

@@ -3,6 +3,7 @@
 //! They read plain text: no rule here needs a parser, and a rule that would is a lint. `docs/STYLE.md` gives the
 //! reasons; this folder only enforces them.
 
+mod alerts;
 mod crates;
 mod floors;
 mod layout;

@@ -341,3 +341,31 @@ async fn profiles_are_shown_with_all_their_settings() {
     assert_eq!(profiles[2].update_config.as_ref().unwrap().steps.len(), 4);
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_plan_tells_what_an_update_would_do_and_does_nothing() {
+    let cluster = Cluster::start().await;
+    cluster.stable("web").await;
+    let before = cluster.raft.state().borrow().services().cloned().collect::<Vec<_>>();
+    let plan = async |update| {
+        let request = v1::PlanUpdateRequest { update: Some(update) };
+        cluster.services().plan_update(request).await.map(tonic::Response::into_inner)
+    };
+    let seen = plan(canary("web", "web:v2", v1::UpdateConfig::default())).await.unwrap();
+    assert!(seen.changes);
+    assert_eq!((seen.strategy.as_str(), seen.from_revision, seen.to_revision), ("canary", 1, 0));
+    assert_eq!((seen.tasks_max, seen.replicas), (2, 1));
+    assert!(seen.steps[0].text.starts_with("step 1 of 4: 1 task of v2, 10% of the traffic"));
+    assert_eq!(seen.at_least_ms, seen.steps.iter().map(|step| step.at_least_ms).sum::<u64>());
+    assert!(seen.triggers.last().unwrap().contains("warren service rollback web"));
+    let same = plan(update("web", "web:v1")).await.unwrap();
+    assert!(!same.changes && same.steps.is_empty());
+    let late = v1::UpdateServiceRequest { expect_generation: 9, ..update("web", "web:v2") };
+    let error = refusal(plan(late).await);
+    assert!(error.message.contains("you read 9"), "{error}");
+    let missing = v1::UpdateServiceRequest { skip_resolve: false, ..update("web", "web:v7") };
+    assert_eq!(refusal(plan(missing).await).to_string(), "image: no such image: web:v7");
+    let after = cluster.raft.state().borrow().services().cloned().collect::<Vec<_>>();
+    assert_eq!(before, after);
+    cluster.stop().await;
+}

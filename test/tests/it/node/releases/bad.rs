@@ -1,0 +1,60 @@
+//! Bad versions: each goes by itself, and nobody notices but the operator.
+
+use anyhow::ensure;
+use warren_test::cluster::Runtime;
+use warren_test::release::{Change, Web, steps};
+use warren_wire::v1::{DeploymentStrategy, Rollout, UpdateConfig};
+
+use super::Stage;
+use crate::node::on_each_runtime;
+
+on_each_runtime!(a_bad_version_goes_by_itself);
+
+/// From the decision to the end, tasks of the bad version included (B34).
+const BACK_TIME_MAX_MS: u64 = 10_000;
+
+// req: A27, B4, B33, B34, C31, D27, E11
+async fn a_bad_version_goes_by_itself(runtime: Runtime) -> anyhow::Result<()> {
+    let stage = Stage::set(runtime, 2, &["crash", "unready", "slow", "sick"]).await?;
+    let [crash, unready, slow, sick] = &stage.webs[..] else { unreachable!() };
+    let half = || UpdateConfig { steps: steps(&[(50, 1000), (100, 1000)]), ..impatient() };
+    tokio::try_join!(
+        goes_back(&stage, crash, DeploymentStrategy::Rolling, impatient(), ("CRASH_AFTER_S", "0")),
+        goes_back(&stage, unready, DeploymentStrategy::Canary, half(), ("NEVER_READY", "1")),
+        goes_back(&stage, slow, DeploymentStrategy::BlueGreen, impatient(), ("SLOW_START_S", "60")),
+        goes_back(&stage, sick, DeploymentStrategy::Rolling, impatient(), ("NEVER_READY", "1")),
+    )?;
+    Ok(())
+}
+
+fn impatient() -> UpdateConfig {
+    UpdateConfig { healthy_deadline_ms: Some(2000), ..UpdateConfig::default() }
+}
+
+async fn goes_back(
+    stage: &Stage,
+    web: &Web,
+    strategy: DeploymentStrategy,
+    config: UpdateConfig,
+    fault: (&'static str, &'static str),
+) -> anyhow::Result<()> {
+    let faults = vec![fault];
+    let change = Change { version: "v2", faults, strategy, config, ..Change::default() };
+    let rollout = web.release(&change).await?;
+    ensure!(rollout.outcome == "rolled-back", "{rollout:#?}");
+    ensure!(rollout.trigger == "health_check", "{rollout:#?}");
+    let took = back_ms(&rollout)?;
+    ensure!(took <= BACK_TIME_MAX_MS, "the way back took {took} ms: {rollout:#?}");
+    web.runs_only(1).await?;
+    let seen = stage.load.all_answered(&web.name, &format!("{fault:?}, back in {took} ms"))?;
+    ensure!(seen.of("v2") == 0, "users met it: {seen}");
+    Ok(())
+}
+
+/// From the decision to go back to the end, in cluster time.
+fn back_ms(rollout: &Rollout) -> anyhow::Result<u64> {
+    let last = rollout.timeline.last().map_or(0, |moment| moment.after_ms);
+    let decided = rollout.timeline.iter().find(|moment| moment.action.contains("abort"));
+    ensure!(decided.is_some(), "no decision in {:#?}", rollout.timeline);
+    Ok(last - decided.map_or(0, |moment| moment.after_ms))
+}
