@@ -139,7 +139,7 @@ async fn talk(command: Command, client: &ClientArgs) -> Outcome {
         Command::Down(command) => command.run(client).await,
         Command::Status(command) => command.run(client).await,
         Command::Why(command) => command.run(client).await,
-        Command::Service(command) => command.run(client).await,
+        Command::Service(command) => Box::pin(command.run(client)).await,
         Command::Node(command) => command.run(client).await,
         Command::Events(command) => command.run(client).await,
         Command::Apply(command) => command.run(client).await,

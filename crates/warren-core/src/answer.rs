@@ -3,13 +3,14 @@
 //! | name, before the zone | leads to |
 //! |---|---|
 //! | `NAME` | the service's ready tasks, in the shares of its split |
-//! | `vN.NAME`, `stable.NAME`, `canary.NAME`, `preview.NAME`, `green.NAME`, `blue.NAME` | the ready tasks of one revision |
+//! | `vN.NAME`, `stable.NAME`, `canary.NAME`, `preview.NAME`, `green.NAME`, `blue.NAME` | ready tasks of one revision |
 //! | `tID.NAME` | one ready task |
 //! | `_PORT._PROTOCOL.` before any of the first two rows | the same tasks, with a named port |
 //! | `HOST.node` | a machine |
 //!
-//! In a release `blue.` is the revision that it started from and `green.` (or `preview.`, `canary.`) the one that comes
-//! in, whatever the shares are; at rest `blue.` is the stable one. Reverse names of tasks and machines are answered too.
+//! In a release `blue.` is the revision that it started from and `green.` (or `preview.`, `canary.`) the one that
+//! comes in, whatever the shares are; at rest `blue.` is the stable one. Reverse names of tasks and machines are
+//! answered too.
 //!
 //! A name of a service that the zone knows is never denied: without a ready task it has no data, so
 //! that no cache remembers a service as absent because it was down for a moment.

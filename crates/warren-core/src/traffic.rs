@@ -107,8 +107,8 @@ pub struct Endpoint {
     pub ready: bool,
 }
 
-/// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited for
-/// as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
+/// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited
+/// for as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
 /// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of.
 #[must_use]
 pub fn settled_at(observed: &Observed, epoch: u64, since: ClusterTime) -> ClusterTime {

@@ -280,8 +280,8 @@ enum Fate {
     Failed(String),
 }
 
-/// Whether a task of the new revision counts as failed: it ended by itself, was started again in place, or was not ready
-/// in time. A lost node is no fault of the revision, and what was so before this attempt is not held against it.
+/// Whether a task of the new revision counts as failed: it ended by itself, was started again in place, or was not
+/// ready in time. A lost node is no fault of the revision, and what was so before this attempt is not held against it.
 fn failure(planner: &Planner<'_>, live: &Rollout, task: &Seen<'_>) -> Fate {
     let ended = matches!(task.phase, Phase::Failed | Phase::Rejected);
     if ended && task.changed >= live.attempt_at && task.created >= live.started {

@@ -88,8 +88,8 @@ pub(super) fn plan<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &
     planner.plan.report.services.insert(service.id, report);
 }
 
-/// Until when a new leader waits to hear of a task that runs, before it plans for its service; absent where it has heard
-/// of all. What it does not know is not the same as what is not ready.
+/// Until when a new leader waits to hear of a task that runs, before it plans for its service; absent where it has
+/// heard of all. What it does not know is not the same as what is not ready.
 fn blind_until(planner: &Planner<'_>, tasks: &[Seen<'_>]) -> Option<ClusterTime> {
     let until = planner.observed.since.after(LISTEN_MAX);
     let up = |node| planner.node(node).is_some_and(|node| node.up);

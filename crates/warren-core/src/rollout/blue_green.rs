@@ -1,5 +1,5 @@
-//! Blue-green: the new revision comes up at full size without traffic, is tried under its own name, and gets all traffic
-//! in one entry. That is a canary of two steps, and has no other mechanism.
+//! Blue-green: the new revision comes up at full size without traffic, is tried under its own name, and gets all
+//! traffic in one entry. That is a canary of two steps, and has no other mechanism.
 
 use crate::spec::{Quantity, Step, UpdateSettings};
 use crate::units::Weight;

@@ -185,8 +185,8 @@ impl Rollout {
         }
     }
 
-    /// How long a task must have been ready before it counts. On a way back, which leads to what has proved itself, ready
-    /// is enough.
+    /// How long a task must have been ready before it counts. On a way back, which leads to what has proved itself,
+    /// ready is enough.
     #[must_use]
     pub fn min_ready(&self) -> Duration {
         if self.phase.is_back() || self.kind == Kind::Rollback {

@@ -382,8 +382,8 @@ fn forward(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     }
 }
 
-/// Asks people and hooks; then brings traffic and tasks back to the stable revision alone, where an earlier release left
-/// them otherwise.
+/// Asks people and hooks; then brings traffic and tasks back to the stable revision alone, where an earlier release
+/// left them otherwise.
 fn prepare(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     match gate::at_start(rollout) {
         Gate::Open => {}

@@ -1,9 +1,10 @@
 //! A cluster in one thread and in virtual time: for tests, and for `warren rollout simulate`.
 //!
 //! The decisions are core's own, [`State::apply`](crate::State::apply), [`plan`](crate::plan::plan) and
-//! [`traffic::view`](crate::traffic::view); around them are models of what acts: machines with containers and resolvers
-//! ([`machine`]), a leader that hears of them and applies what is planned ([`leader`]), and what goes wrong ([`Fault`]).
-//! After every entry a [`Checker`](check) looks for broken promises. Chance comes from a seed, so a run can be repeated.
+//! [`traffic::view`](crate::traffic::view); around them are models of what acts: machines with containers and
+//! resolvers ([`machine`]), a leader that hears of them and applies what is planned ([`leader`]), and what goes wrong
+//! ([`Fault`]). After every entry a [`Checker`](check) looks for broken promises. Chance comes from a seed, so a run
+//! can be repeated.
 
 mod agents;
 mod chance;

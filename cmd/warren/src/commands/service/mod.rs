@@ -56,7 +56,7 @@ impl Service {
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         match self {
             Self::Create(command) => command.run(client).await,
-            Self::Update(command) => command.run(client).await,
+            Self::Update(command) => Box::pin(command.run(client)).await,
             Self::Scale(command) => command.run(client).await,
             Self::Restart(command) => command.run(client).await,
             Self::Ls(command) => command.run(client).await,
