@@ -2,8 +2,8 @@
 
 use crate::client::ClientArgs;
 use crate::commands::{
-    apply, completion, config, down, events, node, reference, service, status, supervise, up,
-    version, why,
+    apply, completion, config, down, events, freeze, node, reference, rollout, service, status,
+    supervise, up, version, why,
 };
 use crate::failure::{EXIT_CODES, Failure, Outcome};
 use clap::error::ErrorKind;
@@ -34,6 +34,12 @@ enum Command {
     /// Make, change and show services
     #[command(subcommand, visible_alias = "svc")]
     Service(Box<service::Service>),
+    /// Show and steer releases
+    #[command(subcommand)]
+    Rollout(Box<rollout::Rollout>),
+    /// Hold releases, and let them go on
+    #[command(subcommand)]
+    Freeze(freeze::Freeze),
     /// Show and steer nodes
     #[command(subcommand)]
     Node(node::Node),
@@ -63,8 +69,8 @@ const AMOUNTS: [&str; 6] = ["SIZE", "CORES", "TIME", "N", "RATIO", "PERCENT"];
 pub fn tree() -> clap::Command {
     // `mut_subcommand` would move what it changes to the end.
     with_amounts(Cli::command().mut_subcommands(|noun| match noun.get_name() {
-        "service" => noun.mut_subcommands(|verb| match verb.get_name() {
-            "update" => verb.mut_args(without_default),
+        "service" | "rollout" => noun.mut_subcommands(|verb| match verb.get_name() {
+            "update" | "plan" => verb.mut_args(without_default),
             _ => verb,
         }),
         _ => noun,
@@ -140,6 +146,8 @@ async fn talk(command: Command, client: &ClientArgs) -> Outcome {
         Command::Status(command) => command.run(client).await,
         Command::Why(command) => command.run(client).await,
         Command::Service(command) => Box::pin(command.run(client)).await,
+        Command::Rollout(command) => Box::pin(command.run(client)).await,
+        Command::Freeze(command) => command.run(client).await,
         Command::Node(command) => command.run(client).await,
         Command::Events(command) => command.run(client).await,
         Command::Apply(command) => command.run(client).await,
@@ -194,8 +202,7 @@ mod tests {
         assert!(help("create").contains("How many tasks [default: 1]"));
         let update = help("update");
         assert!(update.contains("How many tasks\n") && !update.contains("[default: rolling]"));
-        // The one that is left is its own.
-        assert_eq!(update.matches("[default: ").count(), 1, "{update}");
+        assert_eq!(update.matches("[default: ").count(), 0, "{update}");
         for verb in ["create", "update"] {
             let help = help(verb);
             let flag = help.find("--skip-resolve").unwrap();
@@ -238,6 +245,16 @@ mod tests {
             &["service", "inspect"],
             &["service", "history"],
             &["service", "versions"],
+            &["service", "diff"],
+            &["service", "canary", "status"],
+            &["rollout", "ls"],
+            &["rollout", "status"],
+            &["rollout", "watch"],
+            &["rollout", "plan"],
+            &["rollout", "timeline"],
+            &["rollout", "profile", "ls"],
+            &["rollout", "profile", "show"],
+            &["freeze", "status"],
             &["node", "ls"],
             &["node", "inspect"],
             &["config", "show"],

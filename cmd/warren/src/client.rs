@@ -108,6 +108,8 @@ impl Client {
         services: services_client::ServicesClient,
         /// Tasks.
         tasks: tasks_client::TasksClient,
+        /// Releases.
+        rollouts: rollouts_client::RolloutsClient,
         /// Nodes.
         nodes: nodes_client::NodesClient,
         /// The cluster.

@@ -17,6 +17,10 @@ pub enum Exit {
     Unfinished = 4,
     /// No Warren answers.
     Unreachable = 5,
+    /// The release that was waited for went back to the version before.
+    RolledBack = 6,
+    /// Another release took its place, or it was called off.
+    Superseded = 7,
 }
 
 /// What `warren --help` says of exit codes.
@@ -28,6 +32,8 @@ Exit codes:
   3  no such service, task, node or version
   4  stopped waiting (--wait-timeout or Ctrl-C) while the work goes on
   5  no Warren answers
+  6  the release was rolled back
+  7  the release was superseded by another, or cancelled
 
 `warren service exec` ends with the exit code of the command it ran.";
 

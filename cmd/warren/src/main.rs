@@ -12,6 +12,7 @@ mod manifest;
 mod node;
 mod output;
 mod progress;
+mod release;
 mod tasks;
 
 use std::process::ExitCode;

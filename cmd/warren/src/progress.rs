@@ -17,11 +17,17 @@ pub struct WaitArgs {
     /// Return as soon as the change is written
     #[arg(long, short)]
     pub detach: bool,
-    /// Stop waiting after this long; the work goes on (exit code 4)
-    #[arg(long, value_name = "TIME", default_value = "10m",
-        value_parser = crate::flags::words::duration, conflicts_with = "detach")]
-    pub wait_timeout: Duration,
+    /// Wait until it is done, as is done anyway
+    #[arg(long, conflicts_with = "detach")]
+    pub wait: bool,
+    /// Stop waiting after this long; the work goes on (exit code 4) [default: 10m, for a release no limit]
+    #[arg(long, value_name = "TIME", value_parser = crate::flags::words::duration,
+        conflicts_with = "detach")]
+    pub wait_timeout: Option<Duration>,
 }
+
+/// How long tasks are waited for where nothing else is said.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What a watched service is waited for to become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,14 +58,15 @@ pub async fn wait(client: &Client, name: &str, goal: Goal, wait: &WaitArgs) -> O
     if wait.detach {
         return Ok(());
     }
-    let deadline = Instant::now() + wait.wait_timeout;
+    let timeout = wait.wait_timeout.unwrap_or(WAIT_TIMEOUT);
+    let deadline = Instant::now() + timeout;
     let mut shown = Shown::new();
     let mut last = v1::WatchServiceResponse::default();
     loop {
         let watched = tokio::select! {
             watched = watch(client, name, goal, &mut shown, &mut last) => watched,
             () = tokio::time::sleep_until(deadline) => {
-                let time = output::duration(wait.wait_timeout);
+                let time = output::duration(timeout);
                 Err(given_up(name, goal, &last, &format!("not done after {time}")))
             }
             _ = tokio::signal::ctrl_c() => Err(given_up(name, goal, &last, "stopped watching")),
@@ -228,13 +235,14 @@ fn summary(seen: &v1::WatchServiceResponse, goal: Goal) -> String {
 }
 
 /// What the user sees: one line that is redrawn on a terminal, a new line for each change elsewhere.
-struct Shown {
+pub struct Shown {
     bar: Option<ProgressBar>,
     last: BTreeSet<String>,
 }
 
 impl Shown {
-    fn new() -> Self {
+    /// Nothing yet.
+    pub fn new() -> Self {
         let bar = output::live().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let template = if output::colours() { "{spinner:.green} {msg}" } else { "{msg}" };
@@ -247,7 +255,8 @@ impl Shown {
         Self { bar, last: BTreeSet::new() }
     }
 
-    fn show(&mut self, lines: Vec<String>) {
+    /// Shows `lines` in place of those before.
+    pub fn show(&mut self, lines: Vec<String>) {
         match &self.bar {
             Some(bar) => bar.set_message(lines.join("\n  ")),
             None => {
@@ -259,7 +268,8 @@ impl Shown {
         }
     }
 
-    fn end(&self) {
+    /// Takes what is redrawn away.
+    pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

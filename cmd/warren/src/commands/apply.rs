@@ -1,10 +1,12 @@
 //! `warren apply`
 
 use crate::client::{Client, ClientArgs, request};
+use crate::commands::service::update::Written;
 use crate::failure::{Failure, Outcome};
 use crate::manifest::{self, MANIFEST_BYTES_MAX};
 use crate::output;
-use crate::progress::{self, Goal, WaitArgs};
+use crate::progress::WaitArgs;
+use crate::release;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -40,24 +42,25 @@ impl Apply {
         let specs = manifest::parse(&source, &bytes)?;
         let client = client.connect().await?;
         let there = existing(&client).await?;
-        let mut changed = Vec::new();
+        let mut changed: Vec<(String, u64, v1::UpdateServiceResponse)> = Vec::new();
         for spec in specs {
             let name = spec.name.clone();
             let written = match there.get(&name) {
                 None => self.create(&client, spec).await,
                 Some(service) => self.update(&client, service, spec).await,
             };
-            let (word, generation) = written.map_err(|failure| Failure {
+            let (word, answer) = written.map_err(|failure| Failure {
                 message: format!("{source}: service {name}: {}", failure.message),
                 ..failure
             })?;
             output::line(format_args!("{name} {word}"))?;
-            if word != UNCHANGED {
-                changed.push((name, generation));
+            if answer.changed {
+                let before = there.get(&name).and_then(|service| service.rollout.as_ref());
+                changed.push((name, before.map_or(0, release::number), answer));
             }
         }
-        for (name, generation) in changed {
-            progress::wait(&client, &name, Goal::Settled { generation }, &self.wait).await?;
+        for (name, before, answer) in changed {
+            Written { name: &name, before, answer }.wait(&client, &self.wait).await?;
         }
         Ok(())
     }
@@ -77,10 +80,12 @@ impl Apply {
         Ok((source, bytes))
     }
 
-    async fn create(&self, client: &Client, spec: v1::ServiceSpec) -> Outcome<(&'static str, u64)> {
+    async fn create(&self, client: &Client, spec: v1::ServiceSpec) -> Outcome<Answer> {
         let asked = v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
         let made = client.services().create_service(request(asked)).await?.into_inner();
-        Ok(("created", made.service.unwrap_or_default().generation))
+        // A first release has nothing to go back to: it is waited for as tasks are.
+        let service = made.service.map(|made| v1::Service { rollout: None, ..made });
+        Ok(("created", v1::UpdateServiceResponse { service, changed: true, queued: false }))
     }
 
     async fn update(
@@ -88,7 +93,7 @@ impl Apply {
         client: &Client,
         there: &v1::Service,
         spec: v1::ServiceSpec,
-    ) -> Outcome<(&'static str, u64)> {
+    ) -> Outcome<Answer> {
         let asked = v1::UpdateServiceRequest {
             service_id: there.id.clone(),
             spec: Some(spec),
@@ -98,12 +103,12 @@ impl Apply {
             ..Default::default()
         };
         let answer = client.services().update_service(request(asked)).await?.into_inner();
-        let word = if answer.changed { "updated" } else { UNCHANGED };
-        Ok((word, answer.service.unwrap_or_default().generation))
+        Ok((if answer.changed { "updated" } else { "unchanged" }, answer))
     }
 }
 
-const UNCHANGED: &str = "unchanged";
+/// What was done, in a word and in the cluster's words.
+type Answer = (&'static str, v1::UpdateServiceResponse);
 
 async fn existing(client: &Client) -> Outcome<BTreeMap<String, v1::Service>> {
     let list = client.services().list_services(request(v1::ListServicesRequest {})).await?;

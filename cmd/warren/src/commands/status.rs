@@ -21,6 +21,7 @@ struct Whole {
     nodes: Vec<v1::Node>,
     services: Vec<v1::Service>,
     waits: Vec<v1::Wait>,
+    freezes: Vec<v1::Freeze>,
 }
 
 impl Status {
@@ -32,18 +33,21 @@ impl Status {
         let client = client.connect().await?;
         let (mut clusters, mut nodes) = (client.clusters(), client.nodes());
         let (mut services, mut why) = (client.services(), client.services());
+        let mut rollouts = client.rollouts();
         let everything = v1::ExplainServiceRequest { service_id: String::new() };
-        let (cluster, nodes, services, waits) = tokio::try_join!(
+        let (cluster, nodes, services, waits, freezes) = tokio::try_join!(
             clusters.get_cluster(request(v1::GetClusterRequest {})),
             nodes.list_nodes(request(v1::ListNodesRequest {})),
             services.list_services(request(v1::ListServicesRequest {})),
             why.explain_service(request(everything)),
+            rollouts.list_freezes(request(v1::ListFreezesRequest {})),
         )?;
         let whole = Whole {
             cluster: cluster.into_inner(),
             nodes: nodes.into_inner().nodes,
             services: services.into_inner().services,
             waits: waits.into_inner().waits,
+            freezes: freezes.into_inner().freezes,
         };
         output::print(self.output.output, &whole, table)
     }
@@ -63,6 +67,7 @@ fn table(whole: &Whole) -> String {
         ("services", cluster.services.to_string()),
         ("tasks", format!("{} running or starting, {} ready", cluster.tasks, cluster.ready)),
         ("dns", dns(cluster)),
+        ("frozen", frozen(&whole.freezes)),
         ("state", format!("entry {} in {}", cluster.applied_index, cluster.store)),
         ("version", cluster.version.clone()),
     ]);
@@ -79,6 +84,12 @@ fn table(whole: &Whole) -> String {
 
 fn up(cluster: &v1::GetClusterResponse) -> String {
     output::duration(Duration::from_millis(cluster.cluster_time_ms))
+}
+
+/// The freeze of all services; one of a single service is in the list of services.
+fn frozen(freezes: &[v1::Freeze]) -> String {
+    let all = freezes.iter().find(|freeze| freeze.service.is_empty());
+    all.map(|freeze| format!("all releases, {}", super::freeze::words(freeze))).unwrap_or_default()
 }
 
 fn dns(cluster: &v1::GetClusterResponse) -> String {

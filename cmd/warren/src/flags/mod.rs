@@ -1,14 +1,20 @@
 //! The flags of a service, the same on `create` and `update`, and what they mean in the API's spec.
 
+mod canary;
+mod change;
+mod gate;
 pub mod health;
 mod names;
 mod remove;
 mod rollout;
 pub mod words;
 
+pub use canary::percent;
+pub use change::ChangeFlags;
 pub use names::flag_or;
 pub use remove::RemoveFlags;
-pub use rollout::RolloutFlags;
+use rollout::RolloutFlags;
+pub use rollout::ratio;
 
 use crate::failure::{Failure, Outcome};
 use clap::Args;
@@ -16,6 +22,7 @@ use health::{HealthFlags, ReadyFlags};
 use std::path::PathBuf;
 use warren_core::spec::{Constraint, FieldError, LabelKey};
 use warren_core::units::{Bytes, MilliCpu};
+use warren_wire::convert::hook::HIDDEN_KEY;
 use warren_wire::v1;
 use warren_wire::v1::service_spec::Mode;
 
@@ -185,7 +192,12 @@ fn spread(text: &str) -> Result<LabelKey, String> {
 /// # Errors
 /// The first field that cannot be, by its path in the API.
 pub fn check(spec: &v1::ServiceSpec) -> Result<(), FieldError> {
-    warren_wire::convert::spec::parse(spec.clone()).map(|_| ())
+    let mut spec = spec.clone();
+    // Whether there is a key to keep is known to the API alone.
+    let hooks = spec.update_config.iter_mut().filter_map(|config| config.hooks.as_mut());
+    let hooks = hooks.flat_map(|hooks| hooks.hooks.iter_mut());
+    hooks.filter(|hook| hook.key == HIDDEN_KEY).for_each(|hook| hook.key.clear());
+    warren_wire::convert::spec::parse(spec).map(|_| ())
 }
 
 /// Checks a spec and names the flag where it cannot be.
@@ -217,13 +229,12 @@ impl SpecFlags {
         spec.labels.extend(self.tasks.label.iter().cloned());
         self.placement.lay_over(&mut spec.placement);
         self.restart.lay_over(&mut spec.restart);
-        self.rollout.lay_over(spec);
-        Ok(())
+        self.rollout.lay_over(spec)
     }
 
-    /// Whether an image is named.
-    pub fn has_image(&self) -> bool {
-        self.tasks.image.is_some()
+    /// The image, where one is named.
+    pub fn image(&self) -> Option<&str> {
+        self.tasks.image.as_deref()
     }
 }
 

@@ -33,6 +33,9 @@ pub struct RemoveFlags {
     /// Node label to spread over no more
     #[arg(long, value_name = "LABEL")]
     spread_rm: Vec<String>,
+    /// Hook to take away, by its address
+    #[arg(long, value_name = "URL")]
+    hook_rm: Vec<String>,
     /// Take the command away: the image's entrypoint runs again
     #[arg(long)]
     no_command: bool,
@@ -79,6 +82,11 @@ impl RemoveFlags {
         }
         for key in &self.label_rm {
             there("--label-rm", key, spec.labels.remove(key).is_some())?;
+        }
+        for url in &self.hook_rm {
+            let hooks = spec.update_config.as_mut().and_then(|config| config.hooks.as_mut());
+            let gone = hooks.is_some_and(|hooks| take(&mut hooks.hooks, |hook| hook.url == *url));
+            there("--hook-rm", url, gone)?;
         }
         let placement = spec.placement.get_or_insert_default();
         for text in &self.constraint_rm {

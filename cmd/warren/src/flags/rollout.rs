@@ -1,8 +1,12 @@
 //! The flags that say how a change is brought in.
 
+use super::canary::{CanaryFlags, percent};
+use super::gate::GateFlags;
 use super::words;
+use crate::failure::Outcome;
 use clap::Args;
-use warren_core::spec::Quantity;
+use warren_core::spec::{ProfileName, Quantity};
+use warren_wire::convert::spec::render_strategy;
 use warren_wire::v1;
 
 /// How changes are brought in.
@@ -16,7 +20,7 @@ pub struct RolloutFlags {
     #[arg(long, value_name = "N")]
     parallelism: Option<u32>,
     /// The wait between batches [default: 0s]
-    #[arg(long, value_name = "TIME", value_parser = words::duration_ms)]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
     delay: Option<u64>,
     /// Whether a replacement starts before its predecessor stops [default: start-first]
     #[arg(long, value_name = "ORDER", value_parser = ["start-first", "stop-first"])]
@@ -28,13 +32,13 @@ pub struct RolloutFlags {
     #[arg(long, value_name = "N|N%")]
     max_unavailable: Option<Quantity>,
     /// A new task counts once it has been ready this long [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = words::duration_ms)]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
     min_ready: Option<u64>,
     /// A new task that is not ready in this time has failed [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = words::duration_ms)]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
     healthy_deadline: Option<u64>,
     /// A rollout that makes no progress for this long has failed [default: 10m]
-    #[arg(long, value_name = "TIME", value_parser = words::duration_ms)]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
     progress_deadline: Option<u64>,
     /// What follows a failure [default: rollback]
     #[arg(long, value_name = "ACTION", value_parser = ["rollback", "pause", "continue"])]
@@ -42,25 +46,42 @@ pub struct RolloutFlags {
     /// The share of tasks that may fail, as in 0.25 or 25% [default: 0]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
     max_failure_ratio: Option<u32>,
-    /// The first canary's share of traffic in per cent
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
-    canary_weight: Option<u32>,
-    /// The shares of a canary's steps in per cent, rising [default: 10,25,50,100]
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', value_parser = percent)]
-    canary_steps: Vec<u32>,
-    /// How long each step is watched, in whole seconds [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
-    stability_window: Option<u32>,
+    /// A named set of settings to start from, in place of those that there are: see `warren rollout profile ls`
+    #[arg(long, value_name = "NAME", value_parser = profile)]
+    profile: Option<ProfileName>,
+    /// What becomes of an update while an earlier one is under way [default: replace]
+    #[arg(long, value_name = "WHAT", value_parser = ["replace", "queue", "reject"])]
+    on_update: Option<String>,
+    /// How long the new version has all traffic before it is accepted [default: blue-green 5m, else 0s]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
+    monitor: Option<u64>,
+    /// How long blue-green keeps the old version at full size after that [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
+    standby: Option<u64>,
+    /// How long tasks without traffic are kept for a look at them [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
+    scale_down_delay: Option<u64>,
+    /// How long a task runs on once no answer names it, before it is told to stop [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = words::span_ms)]
+    drain: Option<u64>,
+    /// A rollback to one of so many earlier versions goes straight, without steps [default: 3]
+    #[arg(long, value_name = "N")]
+    rollback_window: Option<u32>,
+    #[command(flatten)]
+    canary: CanaryFlags,
+    #[command(flatten)]
+    gate: GateFlags,
 }
 
-fn percent(text: &str) -> Result<u32, String> {
-    let number = text.strip_suffix('%').unwrap_or(text);
-    let percent = number.parse().ok().filter(|percent| *percent <= 100);
-    percent.ok_or_else(|| format!("{text:?} is not a percentage: write 0 to 100"))
+fn profile(text: &str) -> Result<ProfileName, String> {
+    text.parse()
 }
 
 /// Whole per cents, written as `25%` or `0.25`.
-fn ratio(text: &str) -> Result<u32, String> {
+///
+/// # Errors
+/// What to write instead.
+pub fn ratio(text: &str) -> Result<u32, String> {
     let refuse = || format!("{text:?} is not a ratio of whole per cents: write 0.25 or 25%");
     if let Some(number) = text.strip_suffix('%') {
         return percent(number).map_err(|_| refuse());
@@ -80,26 +101,44 @@ fn ratio(text: &str) -> Result<u32, String> {
     }
 }
 
-fn whole_seconds(text: &str) -> Result<u32, String> {
-    let ms = words::duration_ms(text)?;
-    let seconds = (ms % 1000 == 0).then(|| u32::try_from(ms / 1000).ok()).flatten();
-    seconds.ok_or_else(|| format!("{text:?} is not whole seconds: write 30s, 5m"))
-}
-
 impl RolloutFlags {
-    /// Lays what is given over the update settings of `spec`; the rest stays.
-    pub fn lay_over(&self, spec: &mut v1::ServiceSpec) {
+    /// Lays what is given over the update settings of `spec`; the rest stays. A profile takes the place of what is
+    /// there, but for the hooks and the approval: whom to tell and to ask is no part of it.
+    ///
+    /// # Errors
+    /// Flags that do not go together, and a key that cannot be read.
+    pub fn lay_over(&self, spec: &mut v1::ServiceSpec) -> Outcome {
+        let mut new = spec.update_config.clone().unwrap_or_default();
+        if let Some(name) = self.profile {
+            let strategy = warren_core::spec::profile(name).strategy;
+            spec.strategy = Some(render_strategy(strategy) as i32);
+            new = v1::UpdateConfig {
+                profile: Some(name.to_string()),
+                hooks: new.hooks,
+                approve: new.approve,
+                ..Default::default()
+            };
+        }
         if let Some(word) = &self.strategy
             && let Some((_, strategy)) = words::STRATEGIES.iter().find(|(name, _)| name == word)
         {
             spec.strategy = Some(*strategy as i32);
         }
-        let mut new = spec.update_config.clone().unwrap_or_default();
+        self.lay_numbers(&mut new);
+        self.canary.lay_over(&mut new);
+        self.gate.lay_over(&mut new)?;
+        if spec.update_config.is_some() || new != v1::UpdateConfig::default() {
+            spec.update_config = Some(new);
+        }
+        Ok(())
+    }
+
+    fn lay_numbers(&self, new: &mut v1::UpdateConfig) {
         new.parallelism = self.parallelism.or(new.parallelism);
         if self.delay.is_some() {
             (new.delay_ms, new.delay_seconds) = (self.delay, None);
         }
-        new.order = self.order.clone().or(new.order);
+        new.order = self.order.clone().or_else(|| new.order.take());
         if let Some(quantity) = self.max_surge {
             (new.surge, new.max_surge) = (Some(quantity.to_string()), None);
         }
@@ -109,16 +148,14 @@ impl RolloutFlags {
         new.min_ready_ms = self.min_ready.or(new.min_ready_ms);
         new.healthy_deadline_ms = self.healthy_deadline.or(new.healthy_deadline_ms);
         new.progress_deadline_ms = self.progress_deadline.or(new.progress_deadline_ms);
-        new.failure_action = self.failure_action.clone().or(new.failure_action);
+        new.failure_action = self.failure_action.clone().or_else(|| new.failure_action.take());
         new.max_failure_percent = self.max_failure_ratio.or(new.max_failure_percent);
-        new.canary_weight = self.canary_weight.or(new.canary_weight);
-        if !self.canary_steps.is_empty() {
-            new.canary_steps.clone_from(&self.canary_steps);
-        }
-        new.stability_window_seconds = self.stability_window.or(new.stability_window_seconds);
-        if spec.update_config.is_some() || new != v1::UpdateConfig::default() {
-            spec.update_config = Some(new);
-        }
+        new.on_update = self.on_update.clone().or_else(|| new.on_update.take());
+        new.monitor_ms = self.monitor.or(new.monitor_ms);
+        new.standby_ms = self.standby.or(new.standby_ms);
+        new.scale_down_delay_ms = self.scale_down_delay.or(new.scale_down_delay_ms);
+        new.drain_ms = self.drain.or(new.drain_ms);
+        new.rollback_window = self.rollback_window.or(new.rollback_window);
     }
 }
 

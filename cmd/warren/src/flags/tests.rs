@@ -60,6 +60,52 @@ fn what_is_given_is_in_the_spec() {
     assert_eq!(spec.update_config.unwrap().surge.as_deref(), Some("25%"));
 }
 
+// req: B17, B18, B19, B20
+#[test]
+fn the_strategies_of_the_documents_are_read_as_they_are_written() {
+    let of = |args: &[&str]| {
+        let spec = made(args).unwrap();
+        (spec.strategy(), spec.update_config.unwrap_or_default())
+    };
+    let (strategy, _) = of(&["--strategy", "blue-green"]);
+    assert_eq!(strategy, v1::DeploymentStrategy::BlueGreen);
+    let (strategy, _) = of(&["--strategy", "canary"]);
+    assert_eq!(strategy, v1::DeploymentStrategy::Canary);
+    #[rustfmt::skip]
+    let canary =
+        ["--strategy", "canary", "--canary-steps", "5,10,50,100", "--canary-window", "300"];
+    let (_, config) = of(&canary);
+    assert_eq!(config.canary_steps, [5, 10, 50, 100]);
+    assert_eq!(config.canary_window_ms, Some(300_000));
+    #[rustfmt::skip]
+    let rolling = [
+        "--strategy", "rolling", "--parallelism", "2", "--max-surge", "1", "--max-unavailable",
+        "0", "--delay", "10s",
+    ];
+    let (strategy, config) = of(&rolling);
+    assert_eq!(strategy, v1::DeploymentStrategy::Rolling);
+    assert_eq!((config.parallelism, config.delay_ms), (Some(2), Some(10_000)));
+    assert_eq!(config.surge.as_deref(), Some("1"));
+    assert_eq!(config.unavailable.as_deref(), Some("0"));
+}
+
+#[test]
+fn a_profile_takes_the_place_of_the_settings_but_not_of_the_hooks() {
+    let hook = ["--hook", "event=https://chat.example/x", "--drain", "3s"];
+    let mut spec = made(&hook).unwrap();
+    lay(&["--profile", "llm", "--monitor", "1m"], &mut spec).unwrap();
+    assert_eq!(spec.strategy(), v1::DeploymentStrategy::Canary);
+    let config = spec.update_config.clone().unwrap();
+    assert_eq!(config.profile.as_deref(), Some("llm"));
+    assert_eq!((config.drain_ms, config.monitor_ms), (None, Some(60_000)));
+    assert_eq!(config.hooks.unwrap().hooks.len(), 1);
+    lay(&["--strategy", "rolling"], &mut spec).unwrap();
+    assert_eq!(spec.strategy(), v1::DeploymentStrategy::Rolling);
+    assert_eq!(spec.update_config.clone().unwrap().profile.as_deref(), Some("llm"));
+    lay(&["--hook-rm", "https://chat.example/x"], &mut spec).unwrap();
+    assert_eq!(spec.update_config.unwrap().hooks, None);
+}
+
 #[test]
 fn an_update_changes_only_what_is_given() {
     let before = made(&["-e", "A=1", "-p", "8080", "--memory", "64Mi", "--health-tcp", "8080"]);
@@ -94,6 +140,12 @@ fn a_wrong_flag_is_named_with_the_way_out() {
         (&["--health-http", "8080", "--health-tcp", "8080"], "cannot be used with"),
         (&["--constraint", "disk=ssd"], "node.labels"),
         (&["--strategy", "big-bang"], "blue-green"),
+        (&["--profile", "slow"], "bluegreen-5m"),
+        (&["--canary-steps", "5,101"], "0 to 100"),
+        (&["--canary-window", "soon"], "10s"),
+        (&["--hook", "sometimes=https://a"], "pre_rollout"),
+        (&["--hook-rm", "https://a"], "--hook-rm"),
+        (&["--approve-roles", "Big Boss"], "--approve-roles"),
         (&["--publish", "80:1", "--publish", "80:2"], "--port or --publish"),
         (&["--max-surge", "0"], "--max-surge"),
         (&["--mode", "global", "--replicas", "2"], "--replicas"),

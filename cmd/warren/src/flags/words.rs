@@ -13,6 +13,11 @@ pub const STRATEGIES: [(&str, v1::DeploymentStrategy); 4] = [
     ("recreate", v1::DeploymentStrategy::Recreate),
 ];
 
+/// The word that means `strategy`.
+pub fn strategy(strategy: v1::DeploymentStrategy) -> &'static str {
+    STRATEGIES.iter().find(|(_, known)| *known == strategy).map_or("", |(name, _)| name)
+}
+
 /// The pull policies by the word that means them.
 pub const PULLS: [(&str, v1::PullPolicy); 3] = [
     ("missing", v1::PullPolicy::Missing),
@@ -57,6 +62,15 @@ pub fn millis(length: Duration) -> u64 {
 /// What to write instead.
 pub fn duration_ms(text: &str) -> Result<u64, String> {
     duration(text).map(millis)
+}
+
+/// Reads a duration as milliseconds, also a bare number of seconds, as in `300`.
+///
+/// # Errors
+/// What to write instead.
+pub fn span_ms(text: &str) -> Result<u64, String> {
+    let is_bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_bare { duration_ms(&format!("{text}s")) } else { duration_ms(text) }
 }
 
 /// Reads `KEY=VALUE`; the value may be empty and may have `=` in it.
@@ -245,6 +259,16 @@ mod tests {
         assert_eq!(duration_ms("0"), Ok(0));
         for wrong in ["", "10", "-1s", "10 parsecs", "100us", "99999years"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn spans_of_updates_may_be_bare_seconds() {
+        for (text, ms) in [("300", 300_000), ("5m", 300_000), ("0", 0), ("250ms", 250)] {
+            assert_eq!(span_ms(text), Ok(ms), "{text}");
+        }
+        for wrong in ["", "-1", "5 parsecs", "9999999999999999999"] {
+            assert!(span_ms(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,18 +1,18 @@
 //! A manifest as the API's spec, and back.
 
 use super::{
-    Check, Exec, Grpc, Http, Manifest, Mount, Placement, Port, Resources, Restart, Stop, Tcp,
-    Tmpfs, Update,
+    Absent, Check, Exec, Grpc, Http, Manifest, Mount, Placement, Port, Resources, Restart, Stop,
+    Tcp, Tmpfs, release,
 };
 use crate::flags::words;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
-use warren_core::spec::{FieldError, Quantity};
+use warren_core::spec::FieldError;
 use warren_core::units::{Bytes, MilliCpu};
 use warren_wire::v1;
 
-type Parsed<T> = Result<T, FieldError>;
+pub(super) type Parsed<T> = Result<T, FieldError>;
 
 impl Manifest {
     /// The API's spec, checked as the API will check it.
@@ -26,13 +26,8 @@ impl Manifest {
             template: Some(self.template()?),
             placement: self.placement.as_ref().map(placement),
             restart: self.restart.as_ref().map(restart).transpose().map_err(within("restart"))?,
-            strategy: self.strategy()?,
-            update_config: self
-                .update
-                .as_ref()
-                .map(update)
-                .transpose()
-                .map_err(within("update"))?,
+            strategy: release::strategy(self.update.as_ref())?,
+            update_config: release::read(self.update.as_ref(), self.canary.as_ref())?,
             labels: self.labels.clone(),
         };
         crate::flags::check(&spec).map_err(manifest_words)?;
@@ -50,15 +45,6 @@ impl Manifest {
             )),
             (other, _) => Err(one_of("mode", other, &["replicated", "global"])),
         }
-    }
-
-    fn strategy(&self) -> Parsed<Option<i32>> {
-        let Some(text) = self.update.as_ref().and_then(|update| update.strategy.as_deref()) else {
-            return Ok(None);
-        };
-        let named = words::STRATEGIES.iter().find(|(name, _)| *name == text);
-        let refused = || one_of("update.strategy", text, &words::names(&words::STRATEGIES));
-        named.map(|(_, strategy)| Some(*strategy as i32)).ok_or_else(refused)
     }
 
     fn template(&self) -> Parsed<v1::TaskTemplate> {
@@ -106,7 +92,7 @@ impl Manifest {
     }
 }
 
-fn within(parent: &str) -> impl FnOnce(FieldError) -> FieldError + '_ {
+pub(super) fn within(parent: &str) -> impl FnOnce(FieldError) -> FieldError + '_ {
     move |error| error.within(parent)
 }
 
@@ -119,18 +105,26 @@ fn manifest_words(error: FieldError) -> FieldError {
         other => other.strip_prefix("template.").unwrap_or(other),
     };
     let field = field.replace("update_config.", "update.").replace("_ms", "");
+    let field = match field.strip_prefix("update.canary_") {
+        Some(rest) => format!("canary.{rest}"),
+        None => field.replace("update.steps", "canary.steps").replace("_per_mille", ""),
+    };
+    let field = field.replace("max_failure_percent", "max_failure_ratio");
     FieldError { field, ..error }
 }
 
-fn one_of(field: &str, text: &str, words: &[&str]) -> FieldError {
+pub(super) fn one_of(field: &str, text: &str, words: &[&str]) -> FieldError {
     FieldError::new(field, format!("{text:?} is none of {}", words.join(", ")))
 }
 
-fn read<T: FromStr<Err: Display>>(field: &str, text: Option<&str>) -> Parsed<Option<T>> {
+pub(super) fn value<T: FromStr<Err: Display>>(
+    field: &str,
+    text: Option<&str>,
+) -> Parsed<Option<T>> {
     text.map(str::parse).transpose().map_err(|e| FieldError::new(field, e))
 }
 
-fn millis(field: &str, text: Option<&str>) -> Parsed<Option<u64>> {
+pub(super) fn millis(field: &str, text: Option<&str>) -> Parsed<Option<u64>> {
     text.map(words::duration)
         .transpose()
         .map(|length| length.map(words::millis))
@@ -157,7 +151,7 @@ fn mount(mount: &Mount) -> Parsed<v1::Mount> {
         (Some(path), None, None) => Source::Bind(path.clone()),
         (None, Some(name), None) => Source::Volume(name.clone()),
         (None, None, Some(tmpfs)) => {
-            let size: Option<Bytes> = read("tmpfs.size", tmpfs.size.as_deref())?;
+            let size: Option<Bytes> = value("tmpfs.size", tmpfs.size.as_deref())?;
             Source::Tmpfs(v1::Tmpfs { size_bytes: size.unwrap_or_default().0 })
         }
         _ => {
@@ -171,10 +165,10 @@ fn mount(mount: &Mount) -> Parsed<v1::Mount> {
 }
 
 fn resources(from: &Resources) -> Parsed<v1::Resources> {
-    let memory: Option<Bytes> = read("memory", from.memory.as_deref())?;
-    let cpus: Option<MilliCpu> = read("cpus", from.cpus.as_deref())?;
-    let reserve_memory: Option<Bytes> = read("reserve_memory", from.reserve_memory.as_deref())?;
-    let reserve_cpus: Option<MilliCpu> = read("reserve_cpus", from.reserve_cpus.as_deref())?;
+    let memory: Option<Bytes> = value("memory", from.memory.as_deref())?;
+    let cpus: Option<MilliCpu> = value("cpus", from.cpus.as_deref())?;
+    let reserve_memory: Option<Bytes> = value("reserve_memory", from.reserve_memory.as_deref())?;
+    let reserve_cpus: Option<MilliCpu> = value("reserve_cpus", from.reserve_cpus.as_deref())?;
     Ok(v1::Resources {
         memory_limit_bytes: memory.unwrap_or_default().0,
         cpu_limit_milli: cpus.unwrap_or_default().0,
@@ -229,34 +223,8 @@ fn restart(restart: &Restart) -> Parsed<v1::RestartPolicy> {
     })
 }
 
-fn update(update: &Update) -> Parsed<v1::UpdateConfig> {
-    let surge: Option<Quantity> = read("max_surge", update.max_surge.as_deref())?;
-    let unavailable: Option<Quantity> = read("max_unavailable", update.max_unavailable.as_deref())?;
-    let window = millis("stability_window", update.stability_window.as_deref())?;
-    let whole_seconds = |ms: u64| {
-        let seconds = ms.is_multiple_of(1000).then(|| u32::try_from(ms / 1000).ok()).flatten();
-        seconds.ok_or_else(|| FieldError::new("stability_window", "write whole seconds"))
-    };
-    Ok(v1::UpdateConfig {
-        parallelism: update.parallelism,
-        delay_ms: millis("delay", update.delay.as_deref())?,
-        failure_action: update.failure_action.clone(),
-        canary_weight: update.canary_weight,
-        canary_steps: update.canary_steps.clone(),
-        stability_window_seconds: window.map(whole_seconds).transpose()?,
-        surge: surge.map(|quantity| quantity.to_string()),
-        unavailable: unavailable.map(|quantity| quantity.to_string()),
-        order: update.order.clone(),
-        min_ready_ms: millis("min_ready", update.min_ready.as_deref())?,
-        healthy_deadline_ms: millis("healthy_deadline", update.healthy_deadline.as_deref())?,
-        progress_deadline_ms: millis("progress_deadline", update.progress_deadline.as_deref())?,
-        max_failure_percent: update.max_failure_percent,
-        ..Default::default()
-    })
-}
-
 /// A value that is worth writing: not empty, not 0, not the default.
-fn unless<T: PartialEq>(value: Option<T>, default: T) -> Option<T> {
+pub(super) fn unless<T: PartialEq>(value: Option<T>, default: T) -> Option<T> {
     value.filter(|value| *value != default)
 }
 
@@ -269,11 +237,11 @@ fn amount<T: Display>(value: u64, show: impl FnOnce(u64) -> T) -> Option<String>
     unless(Some(value), 0).map(|value| show(value).to_string())
 }
 
-fn filled<T: PartialEq + Default>(section: T) -> Option<T> {
+pub(super) fn filled<T: PartialEq + Default>(section: T) -> Option<T> {
     unless(Some(section), T::default())
 }
 
-fn text(value: String) -> Option<String> {
+pub(super) fn text(value: String) -> Option<String> {
     unless(Some(value), String::new())
 }
 
@@ -290,6 +258,7 @@ impl From<&v1::ServiceSpec> for Manifest {
             None => (None, None),
         };
         let pull = words::PULLS.iter().find(|(_, pull)| *pull as i32 == template.pull);
+        let (update, canary) = release::blocks(spec);
         Self {
             name: spec.name.clone(),
             image: template.image,
@@ -312,7 +281,9 @@ impl From<&v1::ServiceSpec> for Manifest {
             pull: pull.map(|(name, _)| (*name).to_owned()).filter(|name| name != "missing"),
             user: text(template.user),
             working_dir: text(template.working_dir),
-            update: filled(update_back(spec)),
+            update,
+            canary,
+            analysis: Absent,
             labels: spec.labels.clone(),
             container_labels: template.labels,
         }
@@ -395,36 +366,5 @@ fn restart_back(restart: &v1::RestartPolicy) -> Restart {
         delay_max: shown(restart.delay_max_ms, 60 * SECOND),
         attempts: unless(restart.attempts, 5),
         window: shown(restart.window_ms, 300 * SECOND),
-    }
-}
-
-fn update_back(spec: &v1::ServiceSpec) -> Update {
-    let config = spec.update_config.clone().unwrap_or_default();
-    let strategy = spec.strategy.and_then(|number| {
-        let named = words::STRATEGIES.iter().find(|(_, strategy)| *strategy as i32 == number);
-        named.map(|(name, _)| (*name).to_owned())
-    });
-    let seconds = |seconds: u32| u64::from(seconds) * 1000;
-    let quantity = |text: Option<String>, number: Option<u32>| {
-        text.or_else(|| number.map(|number| number.to_string()))
-    };
-    Update {
-        strategy: strategy.filter(|name| name != "rolling"),
-        parallelism: unless(config.parallelism, 1),
-        delay: shown(config.delay_ms.or_else(|| config.delay_seconds.map(seconds)), Duration::ZERO),
-        order: config.order.filter(|order| order != "start-first"),
-        max_surge: quantity(config.surge, config.max_surge).filter(|text| text != "1"),
-        max_unavailable: quantity(config.unavailable, config.max_unavailable)
-            .filter(|text| text != "0"),
-        min_ready: shown(config.min_ready_ms, 10 * SECOND),
-        healthy_deadline: shown(config.healthy_deadline_ms, 300 * SECOND),
-        progress_deadline: shown(config.progress_deadline_ms, 600 * SECOND),
-        failure_action: config.failure_action.filter(|action| action != "rollback"),
-        max_failure_percent: unless(config.max_failure_percent, 0),
-        canary_weight: config.canary_weight,
-        canary_steps: config.canary_steps,
-        stability_window: config
-            .stability_window_seconds
-            .map(|secs| humantime::format_duration(Duration::from_secs(secs.into())).to_string()),
     }
 }

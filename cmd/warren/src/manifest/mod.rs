@@ -4,11 +4,17 @@
 //! fields are errors, and everything in a file is checked before anything is sent.
 
 mod convert;
+mod later;
 mod read;
+mod release;
 #[cfg(test)]
 mod tests;
+mod update;
 
+pub use later::Absent;
 pub use read::{MANIFEST_BYTES_MAX, parse};
+pub use release::settings;
+use update::{Canary, Update};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -72,6 +78,12 @@ pub struct Manifest {
     /// How changes are brought in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Update>,
+    /// How a canary gets its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// Refused by name: it is none of the unknown fields, and comes with metric analysis.
+    #[serde(default, skip_serializing, deserialize_with = "later::analysis")]
+    pub analysis: Absent,
     /// Labels of the service.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -264,52 +276,4 @@ pub struct Stop {
     /// Until it is killed. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<String>,
-}
-
-/// How changes are brought in.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Update {
-    /// `rolling` (default), `blue-green`, `canary` or `recreate`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<String>,
-    /// Tasks replaced at a time. Default 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parallelism: Option<u32>,
-    /// Between batches. Default 0s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delay: Option<String>,
-    /// `start-first` (default) or `stop-first`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<String>,
-    /// Tasks above the wanted number, as in `1` or `25%`. Default 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_surge: Option<String>,
-    /// Tasks below the wanted number. Default 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_unavailable: Option<String>,
-    /// A new task counts once it has been ready this long. Default 10s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_ready: Option<String>,
-    /// A new task not ready in this time has failed. Default 5m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub healthy_deadline: Option<String>,
-    /// A rollout without progress for this long has failed. Default 10m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress_deadline: Option<String>,
-    /// `rollback` (default), `pause` or `continue`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure_action: Option<String>,
-    /// The share of slots that may fail, in per cent. Default 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_failure_percent: Option<u32>,
-    /// The first canary's share of traffic in per cent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub canary_weight: Option<u32>,
-    /// The shares of a canary's steps in per cent. Default 10, 25, 50, 100.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub canary_steps: Vec<u32>,
-    /// How long each step is watched. Default 5m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stability_window: Option<String>,
 }

@@ -43,7 +43,26 @@ update:
   healthy_deadline: 1m
   progress_deadline: 2m
   failure_action: pause
-  max_failure_percent: 10
+  max_failure_ratio: 10%
+  on_update: queue
+  monitor: 1m
+  standby: 2m
+  scale_down_delay: 5s
+  drain: 3s
+  rollback_window: 5
+  approve: {roles: [approver], min: 2}
+  hooks:
+    - {on: pre_rollout, url: https://ci.example/gate, timeout: 5s, key: sesame}
+    - {on: event, url: https://chat.example/x, format: slack}
+canary:
+  steps:
+    - {weight: 0, hold: 2m}
+    - {weight: 2.5, hold: 10m, analyze: true}
+    - 20
+    - {scale: 50%, run: https://ci.example/smoke}
+    - {ramp: {to: 80, by: 20, every: 5m}, approve: {min: 1}}
+    - {weight: 100%, hold: 0s}
+  window: 15m
 labels: {team: a}
 container_labels: {com.example.x: y}
 ";
@@ -76,13 +95,71 @@ fn what_the_api_fills_in_means_the_same_and_prints_short() {
         let filled = warren_wire::convert::spec::render(&model);
         let printed = crate::output::yaml(&Manifest::from(&filled)).unwrap();
         let again = read(&printed).unwrap().remove(0);
-        assert_eq!(warren_wire::convert::spec::parse(again).unwrap(), model, "{printed}");
+        let again = warren_wire::convert::spec::parse_over(again, &model.update.hooks).unwrap();
+        assert_eq!(again, model, "{printed}");
     }
     let spec = read("name: web\nimage: web:v1\n").unwrap().remove(0);
     let model = warren_wire::convert::spec::parse(spec).unwrap();
     let short = Manifest::from(&warren_wire::convert::spec::render(&model));
     let printed = crate::output::yaml(&short).unwrap();
     assert_eq!(printed, "name: web\nimage: web:v1\nreplicas: 1\n");
+}
+
+#[test]
+fn the_steps_of_a_canary_mean_what_they_say() {
+    let spec = read(WHOLE).unwrap().remove(0);
+    let config = spec.update_config.unwrap();
+    let weights: Vec<_> = config.steps.iter().map(|step| step.weight_per_mille).collect();
+    assert_eq!(weights, [Some(0), Some(25), Some(200), None, None, Some(1000)]);
+    let holds: Vec<_> = config.steps.iter().map(|step| step.hold_ms / 60_000).collect();
+    assert_eq!(holds, [2, 10, 15, 0, 0, 0], "a bare share is kept for the window");
+    assert!(config.steps[1].analyze);
+    assert_eq!(config.steps[3].scale.as_deref(), Some("50%"));
+    let ramp = config.steps[4].ramp.unwrap();
+    assert_eq!((ramp.to_per_mille, ramp.by_per_mille, ramp.every_ms), (800, 200, 300_000));
+    assert_eq!(config.steps[4].approve.clone().unwrap().min, 1);
+    assert_eq!(config.approve.unwrap().min, 2);
+
+    let sugar =
+        "name: web\nimage: x\nupdate: {strategy: canary}\ncanary: {weight: 5, window: 2m}\n";
+    let config = read(sugar).unwrap().remove(0).update_config.unwrap();
+    assert_eq!((config.canary_weight, config.canary_window_ms), (Some(5), Some(120_000)));
+}
+
+#[test]
+fn a_profile_brings_its_strategy_and_prints_only_what_differs_from_it() {
+    let text = "name: web\nimage: x\nupdate: {profile: llm, drain: 0s}\n";
+    let spec = read(text).unwrap().remove(0);
+    assert_eq!(spec.strategy(), v1::DeploymentStrategy::Canary);
+    let printed = crate::output::yaml(&Manifest::from(&spec)).unwrap();
+    assert!(printed.ends_with("update:\n  profile: llm\n  drain: 0s\n"), "{printed}");
+}
+
+#[test]
+fn what_comes_later_is_refused_by_its_name() {
+    let step = |step: &str| {
+        format!(
+            "name: web\nimage: x\nupdate: {{strategy: canary}}\ncanary:\n  steps:\n  - {step}\n"
+        )
+    };
+    for (text, says) in [
+        (step("{weight: 5, route: {header: x}}"), "needs the proxy"),
+        (step("{weight: 5, mirror: 10}"), "needs the proxy"),
+        (step("{weight: 5, analyze: {error_rate: {critical: {max: 1%}}}}"), "metric analysis"),
+        ("name: web\nimage: x\nanalysis: {metrics: []}\n".into(), "comes with metric analysis"),
+        (step("{weight: 5, colour: red}"), "colour"),
+        (step("{weight: 101}"), "0 to 100"),
+        (step("120"), "0 to 100"),
+        (step("{weight: 0.25}"), "0 to 100"),
+        (step("{weight: 5, hold: 10}"), "canary.steps[0].hold"),
+        ("name: web\nimage: x\ncanary: {weight: 5, steps: [5]}\n".into(), "canary.weight"),
+        ("name: web\nimage: x\nupdate: {profile: slow}\n".into(), "bluegreen-5m"),
+        ("name: web\nimage: x\nupdate: {colour: red}\n".into(), "colour"),
+        ("name: web\nimage: x\nupdate: {max_failure_ratio: 2}\n".into(), "max_failure_ratio"),
+    ] {
+        let refused = read(&text).expect_err(&text);
+        assert!(refused.contains(says), "{text}: {refused}");
+    }
 }
 
 #[test]

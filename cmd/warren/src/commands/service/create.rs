@@ -41,7 +41,7 @@ impl Create {
     }
 
     fn spec(&self) -> Outcome<v1::ServiceSpec> {
-        if !self.spec.has_image() {
+        if self.spec.image().is_none() {
             return Err(Failure::usage("--image is missing")
                 .hint(format!("warren service create {} --image IMAGE", self.name)));
         }

@@ -1,9 +1,11 @@
 //! `warren service inspect`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, of_service, request};
+use crate::commands::freeze;
 use crate::failure::Outcome;
 use crate::manifest::Manifest;
 use crate::output::{self, Format, OutputArgs};
+use crate::release;
 use clap::Args;
 use warren_wire::v1;
 
@@ -40,7 +42,8 @@ impl Inspect {
         let mut seen = client.service(&self.name).await?;
         if let Some(version) = self.version {
             let asked = v1::GetServiceVersionRequest { service_id: self.name.clone(), version };
-            let answer = client.services().get_service_version(request(asked)).await?;
+            let answer = client.services().get_service_version(request(asked)).await;
+            let answer = answer.map_err(of_service)?;
             let revision = answer.into_inner().revision.unwrap_or_default();
             if self.output.output == Format::Json {
                 return output::line(output::json(&revision)?);
@@ -66,7 +69,9 @@ fn table(seen: &v1::GetServiceResponse) -> Outcome<String> {
         0 => "none yet".to_owned(),
         number => format!("v{number}"),
     };
-    let split: Vec<String> = service.split.iter().map(share).collect();
+    let split = service.split.iter();
+    let split = split.map(|part| format!("v{} {}", part.revision, release::share(part.per_mille)));
+    let split: Vec<String> = split.collect();
     let mut text = output::pairs(&[
         ("name", spec.name.clone()),
         ("id", service.id),
@@ -74,6 +79,16 @@ fn table(seen: &v1::GetServiceResponse) -> Outcome<String> {
         ("tasks", format!("{} ready of {}", service.ready, service.desired)),
         ("version", format!("v{}, stable: {stable}", service.revision)),
         ("traffic", split.join(", ")),
+        ("release", service.rollout.as_ref().map(release::brief).unwrap_or_default()),
+        (
+            "queued",
+            if service.queued {
+                "an update, for the end of this release".into()
+            } else {
+                String::new()
+            },
+        ),
+        ("frozen", service.freeze.as_ref().map(freeze::words).unwrap_or_default()),
         ("changed by", service.changed_by),
         ("created", output::moment(service.created_unix_ms)),
     ]);
@@ -90,12 +105,4 @@ fn table(seen: &v1::GetServiceResponse) -> Outcome<String> {
         text.push_str(&super::ps::table(&seen.tasks));
     }
     Ok(text)
-}
-
-fn share(weight: &v1::RevisionWeight) -> String {
-    let (whole, tenth) = (weight.per_mille / 10, weight.per_mille % 10);
-    match tenth {
-        0 => format!("v{} {whole}%", weight.revision),
-        tenth => format!("v{} {whole}.{tenth}%", weight.revision),
-    }
 }

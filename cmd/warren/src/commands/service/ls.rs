@@ -3,6 +3,7 @@
 use crate::client::{ClientArgs, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
+use crate::release;
 use clap::Args;
 use warren_wire::v1;
 
@@ -49,12 +50,24 @@ pub fn table(services: &[v1::Service]) -> String {
             if global { "global".into() } else { "replicated".into() },
             format!("{}/{}", service.ready, service.desired),
             format!("v{}", service.revision),
-            service.status.clone(),
+            state(service),
             template.image,
             ports.join(" "),
         ]
     });
     output::table(&["ID", "NAME", "MODE", "READY", "VERSION", "STATUS", "IMAGE", "PORTS"], rows)
+}
+
+/// The status, with the release under way and a freeze.
+fn state(service: &v1::Service) -> String {
+    let mut state = service.status.clone();
+    if let Some(rollout) = &service.rollout {
+        state = format!("{state} ({})", release::brief(rollout));
+    }
+    if service.freeze.is_some() {
+        state.push_str(", frozen");
+    }
+    state
 }
 
 /// A port as its flags say it.
@@ -63,4 +76,22 @@ pub fn port(port: &v1::Port) -> String {
     let host = if port.host == 0 { String::new() } else { format!("{}:", port.host) };
     let udp = if port.protocol() == v1::Protocol::Udp { "/udp" } else { "" };
     format!("{name}{host}{}{udp}", port.container)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_under_way_and_a_freeze_are_seen_in_the_list() {
+        let service = v1::Service {
+            status: "updating".into(),
+            rollout: Some(release::tests::canary()),
+            freeze: Some(v1::Freeze::default()),
+            ..v1::Service::default()
+        };
+        let text = table(&[service]);
+        let says = "updating (canary v1 -> v2: holding, step 2 of 4, 25%), frozen";
+        assert!(text.contains(says), "{text}");
+    }
 }

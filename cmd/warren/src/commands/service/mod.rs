@@ -1,6 +1,8 @@
 //! `warren service`
 
+pub mod canary;
 pub mod create;
+pub mod diff;
 pub mod exec;
 pub mod history;
 pub mod inspect;
@@ -9,6 +11,7 @@ pub mod ls;
 pub mod ps;
 pub mod restart;
 pub mod rm;
+pub mod rollback;
 pub mod scale;
 pub mod update;
 pub mod versions;
@@ -42,10 +45,17 @@ pub enum Service {
     Logs(logs::Logs),
     /// Run a command in a running task
     Exec(exec::Exec),
-    /// Show who changed a service, when and why
+    /// Bring an earlier version of a service back
+    Rollback(rollback::Rollback),
+    /// Show and promote the canary of a service
+    #[command(subcommand)]
+    Canary(canary::Canary),
+    /// Show the releases of a service: what, who, why, how long and how it ended
     History(history::History),
     /// Show the kept versions of a service, and what each runs
     Versions(versions::Versions),
+    /// Show what differs between two versions of a service
+    Diff(diff::Diff),
 }
 
 impl Service {
@@ -65,8 +75,11 @@ impl Service {
             Self::Rm(command) => command.run(client).await,
             Self::Logs(command) => command.run(client).await,
             Self::Exec(command) => command.run(client).await,
+            Self::Rollback(command) => command.run(client).await,
+            Self::Canary(command) => command.run(client).await,
             Self::History(command) => command.run(client).await,
             Self::Versions(command) => command.run(client).await,
+            Self::Diff(command) => command.run(client).await,
         }
     }
 }

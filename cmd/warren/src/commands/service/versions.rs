@@ -31,11 +31,14 @@ impl Versions {
                     revision.hash.clone(),
                     template.image,
                     template.pinned,
+                    output::moment(revision.created_unix_ms),
+                    revision.by.clone(),
                     revision.running.to_string(),
                     role(revision),
                 ]
             });
-            output::table(&["VERSION", "HASH", "IMAGE", "PINNED", "RUNNING", "ROLE"], rows)
+            let header = ["VERSION", "HASH", "IMAGE", "PINNED", "MADE", "BY", "RUNNING", "ROLE"];
+            output::table(&header, rows)
         })
     }
 }
@@ -44,14 +47,14 @@ impl Versions {
 ///
 /// # Errors
 /// There is no such service.
-pub async fn revisions(client: &Client, name: &str) -> Outcome<Vec<v1::Revision>> {
+async fn revisions(client: &Client, name: &str) -> Outcome<Vec<v1::Revision>> {
     let asked = v1::ListVersionsRequest { service_id: name.to_owned() };
     let answer = client.services().list_versions(request(asked)).await.map_err(of_service)?;
     Ok(answer.into_inner().revisions)
 }
 
 /// What a version is to its service.
-pub fn role(revision: &v1::Revision) -> String {
+fn role(revision: &v1::Revision) -> String {
     match (revision.current, revision.stable) {
         (true, true) => "current, stable".into(),
         (true, false) => "current".into(),
