@@ -112,7 +112,9 @@ fn cut(rollout: &Rollout, facts: &Facts<'_>, share: Weight) -> Next {
         Back::Gradual if !weak => {
             let due = facts.split_since.after(CUT_EVERY);
             let aborted = rollout.abort.as_ref().map_or(rollout.since, |abort| abort.at);
-            let first = facts.split_since <= aborted;
+            // What happened in the same moment came before where the share is still that of the step.
+            let at_once = facts.split_since == aborted && share == rollout.weight;
+            let first = facts.split_since < aborted || at_once;
             if !first && due > facts.now {
                 return Next::default().wait(RolloutWait::NextCut { until: due });
             }

@@ -96,7 +96,8 @@ impl State {
             | Phase::Monitoring
             | Phase::RollingBack
             | Phase::RollbackStalled => {
-                (Outcome::Superseded, format!("by a {} to {}", begin.kind, begin.to))
+                let article = if begin.kind == Kind::Update { "an" } else { "a" };
+                (Outcome::Superseded, format!("by {article} {} to {}", begin.kind, begin.to))
             }
         };
         self.end_rollout(now, id, outcome, reason, &begin.by);
