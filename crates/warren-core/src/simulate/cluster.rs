@@ -9,6 +9,7 @@ use crate::id::{LogIndex, NodeId, RevisionNumber, TaskId};
 use crate::invariant::Violation;
 use crate::node::{NodeFacts, Role};
 use crate::observed::Observed;
+use crate::plan::plan;
 use crate::report::Report;
 use crate::spec::HostName;
 use crate::state::{ClusterId, State};
@@ -189,6 +190,16 @@ impl Cluster {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// What is waited for now; as of the last plan where nobody leads.
+    #[must_use]
+    pub fn report_now(&self) -> Report {
+        if self.leads {
+            plan(&self.state, &self.observed, self.time()).report
+        } else {
+            self.report.clone()
+        }
     }
 
     /// Time since the simulation began.

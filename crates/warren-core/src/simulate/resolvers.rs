@@ -7,7 +7,6 @@ use crate::traffic::{self, TRAFFIC_LEASE, TrafficView};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Cluster {
     /// Nodes whose agents have a session.
@@ -140,11 +139,5 @@ impl Cluster {
             }
         }
         (counts, none)
-    }
-
-    /// How long an answer about services may be cached now, the longest of all.
-    #[must_use]
-    pub fn longest_ttl(&self) -> Duration {
-        traffic::TTL
     }
 }

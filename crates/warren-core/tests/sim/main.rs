@@ -7,3 +7,4 @@
 
 mod histories;
 mod history;
+mod scenarios;
