@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use bollard::Docker;
 use bollard::query_parameters::{ImportImageOptions, ListImagesOptions, RemoveImageOptions};
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::binary;
@@ -30,12 +30,33 @@ pub async fn docker() -> Option<Docker> {
 /// # Errors
 /// Where the server cannot be built or the engine refuses the archive.
 pub async fn web(docker: &Docker, version: &str) -> anyhow::Result<String> {
+    made(docker, version, version, None).await
+}
+
+/// As [`web`], of an image that tells the engine how to see whether the server is well, for peers that look there.
+///
+/// # Errors
+/// As [`web`].
+pub async fn checked(docker: &Docker, version: &str) -> anyhow::Result<String> {
+    const HALF_A_SECOND_NS: u64 = 500_000_000;
+    let test = ["CMD", "/web", "get", "http://127.0.0.1:8080/health"];
+    let check = json!({ "Test": test, "Interval": HALF_A_SECOND_NS });
+    made(docker, version, &format!("{version}-checked"), Some(check)).await
+}
+
+async fn made(
+    docker: &Docker,
+    version: &str,
+    tag: &str,
+    check: Option<Value>,
+) -> anyhow::Result<String> {
     let path = binary::web()?;
     let program = std::fs::read(path)?;
     let hash = hex(&program)[..12].to_owned();
-    let name = format!("{REPOSITORY}:{hash}-{version}");
+    let name = format!("{REPOSITORY}:{hash}-{tag}");
     if docker.inspect_image(&name).await.is_err() {
-        load(docker, archive(&program, &name, version)).await.with_context(|| name.clone())?;
+        let archive = archive(&program, &name, version, check);
+        load(docker, archive).await.with_context(|| name.clone())?;
         forget_earlier(docker, path, &hash).await?;
     }
     Ok(name)
@@ -101,7 +122,7 @@ pub async fn untag(docker: &Docker, prefix: &str) -> anyhow::Result<()> {
 }
 
 /// What `docker save` would give for an image of one layer with one file.
-fn archive(program: &[u8], name: &str, version: &str) -> Vec<u8> {
+fn archive(program: &[u8], name: &str, version: &str, check: Option<Value>) -> Vec<u8> {
     let layer = tar(&[("web", 0o755, program)]);
     let config = json!({
         "architecture": match std::env::consts::ARCH {
@@ -115,6 +136,7 @@ fn archive(program: &[u8], name: &str, version: &str) -> Vec<u8> {
             "Env": ["PATH=/", format!("VERSION={version}")],
             "ExposedPorts": { "8080/tcp": {} },
             "Labels": { "org.opencontainers.image.version": version },
+            "Healthcheck": check,
         },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))] },
     });

@@ -19,6 +19,7 @@ pub mod sweep;
 pub mod torture;
 pub mod tree;
 pub mod wait;
+pub mod watch;
 
 use std::io::Write as _;
 

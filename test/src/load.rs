@@ -2,16 +2,18 @@
 //! another. What they count is what a release costs its users.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use hickory_proto::rr::{RData, RecordType};
+use nix::sched::CloneFlags;
 use serde_json::Value;
-use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Node, PORT};
 use crate::dns::{self, Over};
@@ -26,11 +28,23 @@ const WORDS_MAX: usize = 8;
 /// How long a first answer, and an answer of a wanted version, may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Running clients; dropped, they stop.
+/// Running clients, on a thread of their own; dropped, they stop.
 pub struct Load {
-    clients: JoinSet<()>,
+    stop: CancellationToken,
     tallies: BTreeMap<String, Arc<Mutex<Tally>>>,
 }
+
+/// Whom clients ask for addresses, and from where.
+#[derive(Clone, Debug)]
+pub enum Resolver {
+    /// A node's DNS server, whose port is another one after each start; this is the file that names it.
+    Node(PathBuf),
+    /// A container's resolver, seen from the network of the process with this id. What it answers is not kept at all.
+    Container(u32),
+}
+
+/// Where Docker's resolver is in every container of a network that has one.
+const DOCKER_RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11)), 53);
 
 /// What the clients of one name saw.
 #[derive(Clone, Debug, Default)]
@@ -48,26 +62,36 @@ pub struct Tally {
 }
 
 impl Load {
-    /// Starts clients of each name, as in `web`, and waits until each was answered once.
+    /// Starts clients of each service, as in `web`, and waits until each was answered once.
     ///
     /// # Errors
     /// Where a name is not answered at all.
     pub async fn start(node: &Node, names: &[&str]) -> anyhow::Result<Self> {
-        let mut load = Self { clients: JoinSet::new(), tallies: BTreeMap::new() };
+        Self::start_from(&Resolver::Node(node.run_file()), ".warren.", names).await
+    }
+
+    /// As [`Self::start`], with names that end in `suffix`.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or where there is no such process.
+    pub async fn start_from(from: &Resolver, suffix: &str, names: &[&str]) -> anyhow::Result<Self> {
+        let mut load = Self { stop: CancellationToken::new(), tallies: BTreeMap::new() };
+        let mut clients = Vec::new();
         for name in names {
             let tally = Arc::new(Mutex::new(Tally::default()));
             for number in 0..CLIENTS {
                 let client = Client {
-                    run: node.run_file(),
-                    name: format!("{name}.warren."),
+                    from: from.clone(),
+                    name: format!("{name}{suffix}"),
                     addresses: Vec::new(),
                     expire: Instant::now(),
                     turn: number,
                 };
-                load.clients.spawn(client.run(Arc::clone(&tally)));
+                clients.push(client.run(Arc::clone(&tally)));
             }
             load.tallies.insert((*name).to_owned(), tally);
         }
+        run_apart(from.clone(), clients, load.stop.clone())?;
         for name in names {
             wait::until(&format!("{name} answers"), ANSWER_TIME_MAX, async || {
                 let seen = load.seen(name)?;
@@ -173,7 +197,7 @@ impl std::fmt::Display for Tally {
 
 /// One client with its own cache.
 struct Client {
-    run: PathBuf,
+    from: Resolver,
     name: String,
     addresses: Vec<SocketAddr>,
     expire: Instant,
@@ -194,18 +218,19 @@ impl Client {
         }
     }
 
-    /// Asks anew. The server's port is another one after each start of the node.
     async fn resolve(&mut self) -> anyhow::Result<()> {
-        let run: Value = serde_json::from_slice(&std::fs::read(&self.run)?)?;
-        let server = run.get("dns").and_then(Value::as_str).context("no DNS address")?.parse()?;
-        let answer = dns::ask(server, &self.name, RecordType::A, Over::Udp).await?;
+        let answer = dns::ask(self.from.server()?, &self.name, RecordType::A, Over::Udp).await?;
         let found = answer.answers.iter().filter_map(|record| match record.data {
             RData::A(address) => Some(SocketAddr::new(address.0.into(), PORT)),
             _ => None,
         });
         self.addresses = found.collect();
         let ttl = answer.answers.iter().map(|record| record.ttl).min().unwrap_or(0);
-        self.expire = Instant::now() + Duration::from_secs(ttl.into());
+        let kept = match self.from {
+            Resolver::Node(_) => Duration::from_secs(ttl.into()),
+            Resolver::Container(_) => Duration::ZERO,
+        };
+        self.expire = Instant::now() + kept;
         Ok(())
     }
 
@@ -218,6 +243,46 @@ impl Client {
         let who: Value = serde_json::from_str(&text)?;
         Ok(who.get("version").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
+}
+
+impl Resolver {
+    fn server(&self) -> anyhow::Result<SocketAddr> {
+        let file = match self {
+            Self::Container(_) => return Ok(DOCKER_RESOLVER),
+            Self::Node(file) => file,
+        };
+        let run: Value = serde_json::from_slice(&std::fs::read(file)?)?;
+        Ok(run.get("dns").and_then(Value::as_str).context("no DNS address")?.parse()?)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Runs clients on a thread, so that a test that is busy does not slow them, and in another network where that is
+/// wanted.
+fn run_apart(
+    from: Resolver,
+    clients: Vec<impl Future<Output = ()> + Send + 'static>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let network = match from {
+        Resolver::Node(_) => None,
+        Resolver::Container(process) => Some(File::open(format!("/proc/{process}/ns/net"))?),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        if let Some(network) = network
+            && let Err(error) = nix::sched::setns(network, CloneFlags::CLONE_NEWNET)
+        {
+            return crate::say(&format!("no way into the container's network: {error}"));
+        }
+        runtime.block_on(stop.run_until_cancelled(futures::future::join_all(clients)));
+    });
+    Ok(())
 }
 
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

@@ -1,6 +1,7 @@
 //! One service of the demo workload, and what is released to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,7 +16,8 @@ use warren_wire::v1::{
 
 use crate::api::Api;
 use crate::cluster::{Node, PORT, Runtime};
-use crate::wait;
+use crate::watch::Watch;
+use crate::{dns, wait};
 
 /// Long for a release whose windows are seconds.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(90);
@@ -98,6 +100,12 @@ impl Web {
         })
         .await?;
         Ok(web)
+    }
+
+    /// A service of the demo workload that is there already.
+    #[must_use]
+    pub fn of(node: &Node, name: &str, image: String) -> Self {
+        Self { api: Api::of(node), name: name.to_owned(), image }
     }
 
     fn spec(&self, replicas: u32) -> ServiceSpec {
@@ -276,6 +284,43 @@ impl Web {
             bail!("{what}: it ended before: {} {}", found.outcome, found.reason);
         }
         Ok(found)
+    }
+
+    /// The addresses of its tasks of one revision.
+    ///
+    /// # Errors
+    /// As [`Self::service`].
+    pub async fn addresses(&self, revision: u32) -> anyhow::Result<BTreeSet<IpAddr>> {
+        let tasks = self.tasks().await?;
+        let of = tasks.values().filter(|task| task.revision == revision);
+        Ok(of.map(|task| task.address.parse()).collect::<Result<_, _>>()?)
+    }
+
+    /// Looks on while answers for it change over from the tasks of one revision to others.
+    ///
+    /// # Errors
+    /// As [`Self::service`].
+    pub async fn watch(&self, node: &Node, revision: u32) -> anyhow::Result<Watch> {
+        let name = format!("{}.warren.", self.name);
+        Ok(Watch::start(node.dns_address()?, &name, &self.addresses(revision).await?))
+    }
+
+    /// Asks DNS so many questions for it, and counts by revision whom the first address of each answer leads to.
+    ///
+    /// # Errors
+    /// Where nobody answers, or with an address that no task has.
+    pub async fn split(&self, node: &Node, questions: u32) -> anyhow::Result<BTreeMap<u32, u32>> {
+        let tasks = self.tasks().await?;
+        let (server, name) = (node.dns_address()?, format!("{}.warren.", self.name));
+        let mut split = BTreeMap::new();
+        for _ in 0..questions {
+            let found = dns::addresses(server, &name).await?;
+            let first = found.first().map(ToString::to_string).unwrap_or_default();
+            let task = tasks.values().find(|task| task.address == first);
+            let task = task.with_context(|| format!("{first} is no task of {tasks:?}"))?;
+            *split.entry(task.revision).or_default() += 1;
+        }
+        Ok(split)
     }
 
     /// Fails unless all its tasks are of one revision, ready, and as many as wanted.

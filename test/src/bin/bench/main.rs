@@ -4,17 +4,34 @@
 mod etcd;
 mod idle;
 mod raw;
+mod rolling;
 mod start;
+mod swarm;
+mod switch;
 mod writes;
 
 use std::io::Write as _;
 
+/// `bench` runs all parts; `bench switch rolling` only those.
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let all = ["idle", "writes", "start", "switch", "rolling"];
+    if let Some(unknown) = wanted.iter().find(|word| !all.contains(&word.as_str())) {
+        anyhow::bail!("`{unknown}` is no part; there are: {}", all.join(", "));
+    }
     say("| what | Warren | peer | ratio | aim |\n|---|---|---|---|---|");
-    idle::run().await?;
-    writes::run().await?;
-    start::run().await
+    for part in all.into_iter().filter(|part| wanted.is_empty() || wanted.iter().any(|w| w == part))
+    {
+        match part {
+            "idle" => idle::run().await?,
+            "writes" => writes::run().await?,
+            "start" => start::run().await?,
+            "switch" => switch::run().await?,
+            _ => rolling::run().await?,
+        }
+    }
+    Ok(())
 }
 
 /// Prints at once: a bench takes minutes, and its reader watches.
@@ -28,7 +45,11 @@ fn row(what: &str, ours: Figure, peer: Option<(&str, Figure)>, aim: &str) {
         Some((name, theirs)) => {
             let ratio = match ours.unit {
                 Unit::PerSecond => ours.value / theirs.value,
-                Unit::Seconds | Unit::Percent | Unit::Mebibytes => theirs.value / ours.value,
+                Unit::Seconds
+                | Unit::Milliseconds
+                | Unit::Percent
+                | Unit::Mebibytes
+                | Unit::Count => theirs.value / ours.value,
             };
             (format!("{theirs} {name}"), format!("{ratio:.2}×"))
         }
@@ -48,8 +69,10 @@ struct Figure {
 enum Unit {
     PerSecond,
     Seconds,
+    Milliseconds,
     Percent,
     Mebibytes,
+    Count,
 }
 
 impl std::fmt::Display for Figure {
@@ -58,6 +81,8 @@ impl std::fmt::Display for Figure {
         match self.unit {
             Unit::PerSecond => write!(f, "{value:.0}/s"),
             Unit::Seconds => write!(f, "{value:.2} s"),
+            Unit::Milliseconds => write!(f, "{value:.1} ms"),
+            Unit::Count => write!(f, "{value:.0}"),
             Unit::Percent => write!(f, "{value:.2} %"),
             Unit::Mebibytes => write!(f, "{value:.1} MiB"),
         }

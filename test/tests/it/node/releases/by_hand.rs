@@ -74,7 +74,7 @@ async fn taken_back(stage: &Stage, web: &Web, case: &Case) -> anyhow::Result<()>
     web.update(&Change { version: "v2", strategy, config, ..Change::default() }).await?;
     let begun =
         if case.phase == "completed" { web.end().await? } else { web.reach(case.phase).await? };
-    let exposed = !["preparing", "updating", "scaling"].contains(&case.phase);
+    let exposed = !["preparing", "scaling"].contains(&case.phase);
     if exposed {
         stage.load.answered_by(&web.name, "v2").await?;
     }

@@ -12,7 +12,6 @@ mod midway;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use anyhow::ensure;
 use futures::future::try_join_all;
 use warren_test::cluster::{Node, Runtime};
 use warren_test::dns;
@@ -41,23 +40,10 @@ impl Stage {
         Ok(found.into_iter().collect())
     }
 
-    /// How many of `questions` for the service are led to each revision, by the first address of each answer: stable
-    /// one first.
+    /// How many of `questions` are answered with the first revision, and how many with the second.
     async fn split(&self, web: &Web, questions: u32) -> anyhow::Result<(u32, u32)> {
-        let stable = web.service().await?.stable_revision;
-        let tasks = web.tasks().await?;
-        let (server, name) = (self.node.dns_address()?, format!("{}.warren.", web.name));
-        let (mut old, mut new) = (0, 0);
-        for _ in 0..questions {
-            let found = dns::addresses(server, &name).await?;
-            let first = found.first().map(ToString::to_string).unwrap_or_default();
-            let task = tasks.values().find(|task| task.address == first);
-            ensure!(task.is_some(), "{first} is no task of {tasks:?}");
-            match task {
-                Some(task) if task.revision == stable => old += 1,
-                _ => new += 1,
-            }
-        }
-        Ok((old, new))
+        let split = web.split(&self.node, questions).await?;
+        let of = |revision| split.get(&revision).copied().unwrap_or(0);
+        Ok((of(1), of(2)))
     }
 }
