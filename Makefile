@@ -1,6 +1,6 @@
 # Every way to build, check and try Warren. `make help` explains each.
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify fix reference test sim sim-long e2e bench torture dist
+.PHONY: help demo build verify fix reference test sim sim-long mutants e2e bench torture dist
 
 CARGO ?= cargo
 # Which random history `make sim` lives through, and where `make sim-long` begins and ends.
@@ -37,6 +37,9 @@ sim: ## one random history of releases in the simulated cluster, as a failed tes
 
 sim-long: ## a million steps of such histories: make sim-long STEPS=1000000 FIRST=1
 	@./test/run sim-long $(STEPS) $(FIRST)
+
+mutants: ## make bugs in core on purpose, one at a time, and say which test sees each (half an hour)
+	@./test/mutants/run $(MUTANTS)
 
 e2e: ## only the tests that start real clusters
 	@./test/run e2e

@@ -1,6 +1,7 @@
 //! What must hold after every committed entry. The simulator and the property tests check it after each step.
 
 use crate::state::State;
+use crate::units::Weight;
 use std::collections::BTreeSet;
 
 /// A broken invariant, with the thing that breaks it.
@@ -19,6 +20,7 @@ pub struct Violation {
 /// The first broken invariant.
 pub fn check(state: &State) -> Result<(), Violation> {
     check_services(state)?;
+    check_releases(state)?;
     check_tasks(state)?;
     check_nodes(state)
 }
@@ -40,6 +42,38 @@ fn check_services(state: &State) -> Result<(), Violation> {
         let sum: u32 = service.split.weights.iter().map(|(_, w)| u32::from(w.per_mille())).sum();
         let whole = service.split.weights.is_empty() || sum == 1000;
         ensure(whole, "weights sum to 1000 or there are none", service.id)?;
+    }
+    Ok(())
+}
+
+/// Of releases what a state alone can show: I1, I7, I18 and I20.
+fn check_releases(state: &State) -> Result<(), Violation> {
+    for service in state.services() {
+        let ended = service.past.iter().all(|past| past.end.is_some());
+        ensure(ended, "I18: a kept release has its outcome", service.id)?;
+        let last = service.accepted.last().copied();
+        ensure(last == service.stable, "the last accepted revision is the stable one", service.id)?;
+        let kept = |number| service.revisions.contains_key(&number);
+        let known = service.accepted.iter().all(|number| kept(*number));
+        ensure(known, "accepted revisions are kept", service.id)?;
+        let shared = service.split.weights.iter().filter(|(_, weight)| *weight > Weight::ZERO);
+        let known = shared.map(|(number, _)| *number).all(kept);
+        ensure(known, "a revision with a share is kept", service.id)?;
+        let Some(live) = &service.rollout else { continue };
+        ensure(live.end.is_none(), "I1: the release under way has not ended", live.id)?;
+        let once = service.past.iter().all(|past| past.id != live.id);
+        ensure(once, "I1: a release is under way or ended", live.id)?;
+        let way_back = live.from.is_none_or(kept) && kept(live.to);
+        ensure(way_back, "I7: both revisions of a release are kept", live.id)?;
+        let back = live.phase.is_back();
+        ensure(back == live.abort.is_some(), "I20: who goes back says why", live.id)?;
+        ensure(!back || live.pauses.is_empty(), "I20: a rollback is never paused", live.id)?;
+        ensure(!back || live.from.is_some(), "I20: a rollback has somewhere to go", live.id)?;
+        let step = live.steps.is_empty() || (live.step as usize) < live.steps.len();
+        ensure(step, "I12: a release is in one of its steps", live.id)?;
+        let aim = if back { live.from } else { Some(live.to) };
+        let aims = live.phase.is_accepted() || aim == Some(service.current);
+        ensure(aims, "tasks are to run what the release leads to", live.id)?;
     }
     Ok(())
 }
