@@ -263,6 +263,9 @@ pub enum Steer {
         roles: Vec<RoleName>,
         /// What they say.
         comment: String,
+        /// The step that they have in mind, 0 for the start. Where another one waits by now, nothing is agreed to.
+        /// Absent: whichever waits.
+        step: Option<u32>,
     },
 }
 

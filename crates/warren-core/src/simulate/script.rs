@@ -239,7 +239,8 @@ impl Script {
             "approve" => {
                 let roles = flags.value("role").map(RoleName::parse).transpose();
                 let roles = roles.map_err(|error| error.to_string())?.into_iter().collect();
-                steer(Steer::Approve { roles, comment: flags.words[1..].join(" ") })
+                let comment = flags.words[1..].join(" ");
+                steer(Steer::Approve { roles, comment, step: None })
             }
             verb => Err(format!("there is no command {verb:?}")),
         }

@@ -222,4 +222,6 @@ impl State {
 }
 
 #[cfg(test)]
+mod release_tests;
+#[cfg(test)]
 pub(crate) mod tests;

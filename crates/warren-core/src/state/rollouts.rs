@@ -386,16 +386,21 @@ impl State {
         let what = Happened::Aborted { trigger, reason: reason.clone(), back };
         let moment = Moment { at: now.at, wall: now.wall, by: by.clone(), what: what.clone() };
         self.happened(now, id, by.clone(), what);
-        if let Some(service) = self.service(id).cloned() {
-            self.tell(&service, live, HookPoint::Rollback, &moment);
+        let ends = live.phase <= Phase::Preparing && self.is_stable_alone(id, from);
+        if !ends {
+            self.enter(now, id, Phase::RollingBack);
         }
-        if live.phase <= Phase::Preparing && self.is_stable_alone(id, from) {
+        // Only now: who is told sees the release as it goes back, not as it was before.
+        if let Some(service) = self.service(id).cloned()
+            && let Some(back) = service.rollout.clone()
+        {
+            self.tell(&service, &back, HookPoint::Rollback, &moment);
+        }
+        if ends {
             let manual = matches!(trigger, Trigger::Manual | Trigger::Reverted);
             let outcome = if manual { Outcome::Cancelled } else { Outcome::Failed };
             self.set_split(now, id, Vec::new())?;
             self.end_rollout(now, id, outcome, reason, &by);
-        } else {
-            self.enter(now, id, Phase::RollingBack);
         }
         Ok(())
     }

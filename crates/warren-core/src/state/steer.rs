@@ -41,7 +41,8 @@ impl State {
                 }
                 self.retry(now, id, &by);
             }
-            Steer::Approve { roles, comment } => {
+            Steer::Approve { roles, comment, step } => {
+                expect_step(&live, step)?;
                 self.approve(now, id, &live, &roles, comment, &by)?;
             }
         }
@@ -424,6 +425,20 @@ fn check_promotable(live: &Rollout) -> Result<(), Rejection> {
         | Phase::Monitoring
         | Phase::Standby => Ok(()),
     }
+}
+
+/// Refuses an approval of another step than the one that waits. Where none waits, the approval itself is refused.
+fn expect_step(live: &Rollout, expected: Option<u32>) -> Result<(), Rejection> {
+    let (Some(expected), Some((step, _))) = (expected, live.approval_wanted()) else {
+        return Ok(());
+    };
+    if expected == step {
+        return Ok(());
+    }
+    let words = |step| if step == 0 { "the start".to_owned() } else { format!("step {step}") };
+    let (now, meant) = (words(step), words(expected));
+    let why = format!("{now} waits for approval now, not {meant}: look at it, then approve it");
+    Err(not_now(live, &why))
 }
 
 fn not_now(live: &Rollout, why: &str) -> Rejection {

@@ -348,7 +348,9 @@ fn command(service: &Service, op: &Op) -> Option<Command> {
         Op::Resume => steer(Steer::Resume),
         Op::Promote(how) => steer(Steer::Promote(*how)),
         Op::Retry => steer(Steer::Retry),
-        Op::Approve => steer(Steer::Approve { roles: Vec::new(), comment: String::new() }),
+        Op::Approve => {
+            steer(Steer::Approve { roles: Vec::new(), comment: String::new(), step: None })
+        }
         Op::Scale(replicas) => {
             Command::ScaleService { service: id, expect: None, replicas: *replicas, by: by() }
         }
@@ -421,7 +423,7 @@ fn word_of_a_person(live: &Rollout, service: &Service, round: u32) -> Option<Com
         return steer(Steer::Resume);
     }
     live.approval_wanted()?;
-    steer(Steer::Approve { roles: Vec::new(), comment: String::new() })
+    steer(Steer::Approve { roles: Vec::new(), comment: String::new(), step: None })
 }
 
 fn is_done(cluster: &Cluster) -> bool {

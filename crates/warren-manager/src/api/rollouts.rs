@@ -134,7 +134,7 @@ impl Rollouts for Api {
             let service = lookup::service(&state, &request.service_id)?;
             let wanted = service.rollout.as_ref().and_then(|live| live.approval_wanted());
             let roles = wanted.map_or_else(Vec::new, |(_, rule)| caller.roles(&rule.roles));
-            let steer = Steer::Approve { roles, comment: request.comment };
+            let steer = Steer::Approve { roles, comment: request.comment, step: request.step };
             let rollout = Some(self.steer(&request.service_id, steer, by).await?);
             Ok(v1::ApproveRolloutResponse { rollout })
         });

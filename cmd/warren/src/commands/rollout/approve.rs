@@ -15,6 +15,9 @@ pub struct Approve {
     /// What you say to it, for the history
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
+    /// The step you looked at, 0 for the start: refused where another one waits by now
+    #[arg(long, value_name = "NUMBER")]
+    step: Option<u32>,
 }
 
 impl Approve {
@@ -25,7 +28,7 @@ impl Approve {
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let client = client.connect().await?;
         let comment = self.comment.unwrap_or_default();
-        let asked = v1::ApproveRolloutRequest { service_id: self.name, comment };
+        let asked = v1::ApproveRolloutRequest { service_id: self.name, comment, step: self.step };
         let answer = client.rollouts().approve_rollout(request(asked)).await.map_err(of_service)?;
         super::say("approved", answer.into_inner().rollout);
         Ok(())

@@ -196,7 +196,8 @@ async fn an_approval_needs_the_role_that_the_rule_names() {
     let wanted = cluster.rollout("web").await.approval_wanted;
     assert_eq!(wanted, "the start needs 1 approval by release-captain, and has 0");
     let mut elsewhere = cluster.outside().await;
-    let approve = v1::ApproveRolloutRequest { service_id: "web".into(), comment: "go".into() };
+    let approve =
+        v1::ApproveRolloutRequest { service_id: "web".into(), comment: "go".into(), step: Some(0) };
     let error = refusal(elsewhere.approve_rollout(approve.clone()).await);
     assert_eq!(error.code, Code::PermissionDenied);
     let message = "127.0.0.1 cannot approve this step: it asks for release-captain";
