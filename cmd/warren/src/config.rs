@@ -47,7 +47,7 @@ impl std::fmt::Display for Source {
 /// A value as text, and where it came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
-    /// The value; lists are separated by commas.
+    /// The value; lists are separated as [`keys::Key::separator`] says.
     pub value: String,
     /// Where it came from.
     pub source: Source,
@@ -102,6 +102,9 @@ pub struct NodeFlags {
     /// How to log: text or json
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// When releases are held: MINUTE HOUR DAY MONTH WEEKDAY DURATION REASON in UTC, separated by semicolons
+    #[arg(long, value_name = "WINDOWS")]
+    pub freeze_windows: Option<String>,
     /// How long everything together has to stop
     #[arg(long, value_name = "TIME")]
     pub stop_timeout: Option<String>,
@@ -126,6 +129,7 @@ impl NodeFlags {
             ("node_label", labels),
             ("log", self.log.clone()),
             ("log_format", self.log_format.clone()),
+            ("freeze_windows", self.freeze_windows.clone()),
             ("stop_timeout", self.stop_timeout.clone()),
         ]
         .into_iter()
@@ -189,29 +193,30 @@ fn read_file(path: &Path) -> Outcome<Vec<(&'static str, Setting)>> {
                 None => failure.hint("`warren config show` lists the keys"),
             });
         };
-        let value = text_of(value)
+        let value = text_of(value, key.separator())
             .ok_or_else(|| refuse(format!("{name} is neither a text, a number, nor a list")))?;
         Ok((key.name, Setting { value, source: Source::File(path.to_owned()) }))
     });
     settings.collect()
 }
 
-fn text_of(value: toml::Value) -> Option<String> {
+fn text_of(value: toml::Value, separator: &str) -> Option<String> {
     use toml::Value;
     match value {
         Value::String(text) => Some(text),
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(truth) => Some(truth.to_string()),
         Value::Array(list) => {
-            let texts: Option<Vec<String>> = list.into_iter().map(text_of).collect();
-            texts.map(|texts| texts.join(","))
+            let texts: Option<Vec<String>> =
+                list.into_iter().map(|value| text_of(value, separator)).collect();
+            texts.map(|texts| texts.join(separator))
         }
         Value::Table(table) => {
             let pairs: Option<Vec<String>> = table
                 .into_iter()
-                .map(|(key, value)| text_of(value).map(|value| format!("{key}={value}")))
+                .map(|(key, value)| text_of(value, separator).map(|value| format!("{key}={value}")))
                 .collect();
-            pairs.map(|pairs| pairs.join(","))
+            pairs.map(|pairs| pairs.join(separator))
         }
         Value::Float(_) | Value::Datetime(_) => None,
     }

@@ -3,6 +3,7 @@
 //!
 //! A watchdog looks at both: a loop that stands still makes the manager unhealthy and is started anew.
 
+use crate::freeze::{Calendar, FreezeWindow};
 use crate::health::Health;
 use crate::hub::{EVENTS_QUEUED, Event, Hub, Outlets};
 use crate::metrics;
@@ -70,6 +71,7 @@ pub struct Manager {
     options: Options,
     raft: Raft,
     hooks: Arc<dyn Hooks>,
+    windows: Vec<FreezeWindow>,
     leadership: watch::Receiver<Leadership>,
     term: watch::Sender<Option<Term>>,
     published: watch::Sender<Option<Arc<Published>>>,
@@ -123,7 +125,16 @@ impl Manager {
             traffic: traffic_seen,
             wedged: wedged_seen,
         };
-        (Self { options, raft, hooks, leadership, term, published, traffic, wedged }, handle)
+        let windows = Vec::new();
+        let manager =
+            Self { options, raft, hooks, windows, leadership, term, published, traffic, wedged };
+        (manager, handle)
+    }
+
+    /// The same, which holds releases in these windows while it leads.
+    #[must_use]
+    pub fn freezing(self, windows: Vec<FreezeWindow>) -> Self {
+        Self { windows, ..self }
     }
 
     /// Runs until `shutdown`; its loops have ended when it returns. Run it once, beside the Raft runner, and stop it
@@ -204,6 +215,8 @@ impl Manager {
         let hooks = Arc::clone(&self.hooks);
         let outbox = Outbox::new(self.raft.clone(), hooks, self.options.clone());
         loops.spawn(named("outbox", outbox.run(stop.clone())));
+        let calendar = Calendar::new(self.raft.clone(), self.windows.clone());
+        loops.spawn(named("calendar", calendar.run(stop.clone())));
         loops.spawn(named("tally", Tally::new(self.raft.state()).run(stop.clone())));
         self.term.send_replace(Some(Term { hub: events, observed: observed_seen }));
         let ended = self.watch(term, shutdown, &mut loops, &hub_alive, &busy_since).await;

@@ -13,6 +13,7 @@
 
 pub mod api;
 mod dispatcher;
+mod freeze;
 mod health;
 mod hub;
 mod leader;
@@ -27,6 +28,7 @@ mod reports;
 mod sessions;
 mod traffic;
 
+pub use freeze::{FreezeWindow, FreezeWindowError};
 pub use health::Health;
 pub use leader::{Manager, ManagerHandle, Published};
 pub use options::Options;

@@ -21,7 +21,15 @@ impl Key {
     pub fn env(&self) -> String {
         format!("WARREN_{}", self.name.to_uppercase())
     }
+
+    /// What stands between the items of a list: a comma, or a semicolon where an item may have commas itself.
+    pub fn separator(&self) -> &'static str {
+        if self.name == FREEZE_WINDOWS { ";" } else { "," }
+    }
 }
+
+/// The key whose items have cron's commas in them.
+pub const FREEZE_WINDOWS: &str = "freeze_windows";
 
 /// All keys.
 pub const KEYS: &[Key] = &[
@@ -132,6 +140,15 @@ pub const KEYS: &[Key] = &[
         default: "text",
         since: "0.1.0",
         about: "How messages are logged: for people, or one JSON object a line.",
+    },
+    Key {
+        name: FREEZE_WINDOWS,
+        value: "list of MINUTE HOUR DAY MONTH WEEKDAY DURATION REASON; as text separated by semicolons",
+        default: "",
+        since: "0.1.0",
+        about: "When all releases are held, in UTC: the five fields of cron say when a window opens, the duration (`1m` \
+                to `62d`) how long it is open, and the rest why, as in `0 18 * * 5 62h weekend`. The windows of the \
+                node that leads count, by its wall clock. A freeze that a person made is left alone.",
     },
     Key {
         name: "stop_timeout",

@@ -1,5 +1,6 @@
 //! The configuration of a node, typed.
 
+use super::keys::FREEZE_WINDOWS;
 use super::{Settings, Source};
 use crate::failure::{Failure, Outcome};
 use crate::flags::words;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use warren_core::spec::{HostName, LABEL_VALUE_BYTES_MAX, LabelKey};
+use warren_manager::FreezeWindow;
 use warren_wire::channel::Target;
 
 /// What is to run the tasks.
@@ -72,8 +74,12 @@ pub struct NodeConfig {
     pub node_labels: BTreeMap<LabelKey, String>,
     pub log: String,
     pub log_format: LogFormat,
+    pub freeze_windows: Vec<FreezeWindow>,
     pub stop_timeout: Duration,
 }
+
+/// The most freeze windows: one a week of a year, and some. The leader looks at each every two seconds.
+const FREEZE_WINDOWS_MAX: usize = 64;
 
 /// The longest other prefix of metrics: longer than any name of a product.
 const METRICS_PREFIX_BYTES_MAX: usize = 40;
@@ -129,6 +135,7 @@ impl NodeConfig {
             })?,
             log_format: read
                 .one_of("log_format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
+            freeze_windows: read.with(FREEZE_WINDOWS, freeze_windows)?,
             stop_timeout: read.with("stop_timeout", words::duration)?,
         })
     }
@@ -220,6 +227,16 @@ fn pool(text: &str) -> Result<Ipv4Net, String> {
         return Err(format!("{text} is an address inside of {}: write that", net.trunc()));
     }
     Ok(net)
+}
+
+fn freeze_windows(text: &str) -> Result<Vec<FreezeWindow>, String> {
+    let parts: Vec<_> = text.split(';').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.len() > FREEZE_WINDOWS_MAX {
+        let count = parts.len();
+        return Err(format!("{count} windows are more than {FREEZE_WINDOWS_MAX}: join some"));
+    }
+    let windows = parts.into_iter().map(FreezeWindow::parse);
+    windows.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
 fn labels(text: &str) -> Result<BTreeMap<LabelKey, String>, String> {

@@ -64,6 +64,15 @@ fn the_defaults_are_legal_and_lists_may_be_written_either_way() {
     let config = NodeConfig::from_settings(&read).unwrap();
     let expected = ["192.0.2.1:53", "192.0.2.2:5353"].map(|text| text.parse().unwrap());
     assert_eq!(config.dns_upstreams, Upstreams::These(expected.to_vec()));
+
+    let list = "freeze_windows = [\"0 18 * * 5 62h weekend\", \"0 0 20,27 12 * 5d holidays\"]\n";
+    let (_file, flags) = file(list);
+    let read = settings(&flags, &client(), nothing).unwrap();
+    assert_eq!(NodeConfig::from_settings(&read).unwrap().freeze_windows.len(), 2);
+    let text = "0 18 * * 5 62h weekend; 0 0 20,27 12 * 5d holidays;";
+    let env = |name: &str| (name == "WARREN_FREEZE_WINDOWS").then(|| text.to_owned());
+    let read = settings(&NodeFlags::default(), &client(), env).unwrap();
+    assert_eq!(NodeConfig::from_settings(&read).unwrap().freeze_windows.len(), 2);
 }
 
 #[test]
@@ -84,6 +93,8 @@ fn a_value_that_cannot_be_names_its_source() {
         ("node_label", "disk"),
         ("log", "info,=,"),
         ("log_format", "xml"),
+        ("freeze_windows", "0 18 * * 5 weekend"),
+        ("freeze_windows", "0 18 * * 5 62h weekend; 0 25 * * 5 62h late"),
         ("stop_timeout", "20"),
     ] {
         let name = format!("WARREN_{}", key.to_uppercase());

@@ -199,6 +199,7 @@ impl Parts {
         let hooks = Arc::new(HttpHooks::new());
         let options = warren_manager::Options::DEFAULT;
         let (manager, handle) = Manager::new(options, self.raft.clone(), hooks);
+        let manager = manager.freezing(config.freeze_windows.clone());
         let ready = Ready::new(handle.clone(), self.published.clone(), self.dns.acked());
         let dns_addresses = self.dns.addresses();
         let http = match self.http {

@@ -1,6 +1,7 @@
 //! A manager on a real Raft of one, and agents that speak the real session over a unix socket.
 
 pub(crate) mod agent;
+mod freezes;
 mod hooks;
 mod leases;
 mod relays;

@@ -2,7 +2,7 @@
 
 use super::agent::{Agent, Attached};
 use super::{DEADLINE, soon};
-use crate::{Manager, ManagerHandle, Options, Published};
+use crate::{FreezeWindow, Manager, ManagerHandle, Options, Published};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub(super) const OPTIONS: Options = Options {
 /// The directory that outlives the manager's process.
 pub(super) struct Home {
     dir: TempDir,
+    /// When the managers that start here hold releases.
+    pub(super) windows: Vec<FreezeWindow>,
 }
 
 /// A running manager.
@@ -56,7 +58,7 @@ pub(super) async fn with_node(name: &str) -> (Home, Site, Attached) {
 
 impl Home {
     pub(super) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap(), windows: Vec::new() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -86,6 +88,7 @@ impl Home {
         };
         let (raft, runner) = warren_raft::start(raft_options).await.unwrap();
         let (manager, handle) = Manager::new(options, raft.clone(), hooks());
+        let manager = manager.freezing(self.windows.clone());
         let (manager_stop, stop) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         let runner_stop = stop.clone();
