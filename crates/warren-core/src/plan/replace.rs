@@ -44,6 +44,11 @@ impl<'a> Round<'_, 'a> {
                 let starts = rolling::starts(&self.limits, &self.counts).min(self.goal.room);
                 let starts = starts.saturating_sub(to_u32(self.place.len()));
                 self.place.extend(old.iter().take(starts as usize).map(|task| task.slot));
+                // Where there is no room to start first, what carries no traffic makes some.
+                let full = self.counts.live >= self.counts.replicas + self.limits.surge;
+                for task in old.iter().filter(|task| full && !task.is_ready()) {
+                    self.take_away(task, StopReason::Replaced);
+                }
             }
             Order::StopFirst => {
                 let mut stops = rolling::stops(&self.limits, &self.counts);

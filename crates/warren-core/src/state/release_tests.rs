@@ -89,3 +89,16 @@ fn an_approval_that_names_a_step_agrees_to_no_other() {
     assert!(matches!(approve(&mut feed, "bob", Some(1)), Ok(Applied::Rollout { .. })));
     assert_eq!(waits(&feed), None);
 }
+
+#[test]
+fn a_second_rollback_hurries_the_first_and_never_turns_it_round() {
+    let (mut feed, web) = canary(|_| {});
+    moved(&mut feed, web, Move::Accept);
+    moved(&mut feed, web, Move::Finish);
+    for _ in 0..2 {
+        rollback(&mut feed, web);
+        let live = feed.state.service(web).unwrap().rollout.clone().unwrap();
+        assert_eq!((live.from, live.to.0), (Some(crate::id::RevisionNumber(2)), 1));
+        assert!(!live.phase.is_back(), "{}", live.phase);
+    }
+}

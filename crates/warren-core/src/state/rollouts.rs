@@ -318,6 +318,8 @@ impl State {
     pub(super) fn pause(&mut self, now: Now, id: ServiceId, why: Pause, reason: String, by: Actor) {
         let paused = Paused { by: by.clone(), since: now.at, reason: reason.clone() };
         self.edit(id, |rollout| {
+            rollout.eligible_ms = rollout.eligible_at(now.at);
+            rollout.eligible_since = None;
             rollout.pauses.insert(why, paused);
         });
         self.happened(now, id, by, Happened::Paused { pause: why, reason });

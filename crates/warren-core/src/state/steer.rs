@@ -272,6 +272,11 @@ impl State {
         let Some(from) = live.from else {
             return Err(Rejection::NothingBefore(format!("{} is the first revision", live.to)));
         };
+        // A way back after acceptance is a release of its own: asking again hurries it, and only the name of the
+        // revision that it leaves turns it round.
+        if live.kind == Kind::Rollback && to.is_none() && !live.phase.is_back() {
+            return self.hurry(id, back);
+        }
         match to.filter(|to| *to != from) {
             Some(to) if to == live.to => {
                 Err(not_now(live, "it is on its way to that revision: nothing to go back to"))
@@ -301,6 +306,16 @@ impl State {
                 self.rollout_applied(id)
             }
         }
+    }
+
+    fn hurry(&mut self, id: ServiceId, back: Back) -> Result<Applied, Rejection> {
+        if back == Back::Immediate {
+            self.edit(id, |rollout| {
+                rollout.haste = Haste::Full;
+                rollout.seq += 1;
+            });
+        }
+        self.rollout_applied(id)
     }
 
     fn rollback_accepted(
