@@ -12,7 +12,7 @@ help: ## show this list
 	@printf 'Warren. Needs the Rust toolchain; Docker is used where it answers.\n\n'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: ## see Warren run, heal, scale and resolve a service, then clean up (two minutes after the build)
+demo: ## see Warren run, heal, scale and release a service, then clean up (four minutes after the build)
 	@./test/run demo
 
 build: ## build the warren binary for use: target/release/warren

@@ -17,6 +17,8 @@ use crate::{Figure, Unit, row};
 const SERVICES: usize = 25;
 /// Of each.
 const ROUNDS: usize = 2;
+/// Services whose clients run at a time.
+const AT_A_TIME: usize = 5;
 /// Longer than a record may be kept in a release, with a second to spare.
 const QUIET_REQUESTS: Duration = Duration::from_secs(2);
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -34,10 +36,16 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             web.asked(0).await?;
             over.push(switch_over(&node, web).await?);
         }
-        for web in &webs {
-            let (answers, requests) = switch_back(&node, web, change.version).await?;
-            back.push(answers);
-            served.push(requests);
+        for some in webs.chunks(AT_A_TIME) {
+            let mut last_requests = Vec::new();
+            for web in some {
+                let load = Load::start(&node, &[&web.name]).await?;
+                load.answered_by(&web.name, change.version).await?;
+                let asked = Instant::now();
+                back.push(switch_back(&node, web).await?);
+                last_requests.push(last_request(load, &web.name, change.version, asked));
+            }
+            served.extend(try_join_all(last_requests).await?);
         }
         try_join_all(webs.iter().map(Web::end)).await?;
     }
@@ -72,29 +80,31 @@ async fn switch_over(node: &Node, web: &Web) -> anyhow::Result<Duration> {
     Ok(last.saturating_duration_since(proposed))
 }
 
-/// From the call to the last answer with the version that goes, and to the last request that it served.
-async fn switch_back(
-    node: &Node,
-    web: &Web,
-    version: &str,
-) -> anyhow::Result<(Duration, Duration)> {
-    let load = Load::start(node, &[&web.name]).await?;
-    load.answered_by(&web.name, version).await?;
+/// From the call to the last answer with the version that goes.
+async fn switch_back(node: &Node, web: &Web) -> anyhow::Result<Duration> {
     let watch = web.watch(node, web.service().await?.revision).await?;
     let asked = Instant::now();
     web.roll_back().await?;
-    let answered = watch.over().await?.last_old.context("an answer before")?;
-    wait::until("the bad version serves nobody", TIME_MAX, async || {
-        let last = load.seen(&web.name)?.last_of(version).context("it has served")?;
+    let last = watch.over().await?.last_old.context("an answer before")?;
+    Ok(last.saturating_duration_since(asked))
+}
+
+/// From `asked` to the last request that `version` served, once it has served none for long enough.
+async fn last_request(
+    load: Load,
+    name: &str,
+    version: &'static str,
+    asked: Instant,
+) -> anyhow::Result<Duration> {
+    let last = wait::until("the version that goes serves nobody", TIME_MAX, async || {
+        let last = load.seen(name)?.last_of(version).context("it has served")?;
         ensure!(last.elapsed() > QUIET_REQUESTS, "it served just now");
-        Ok(())
+        Ok(last)
     })
     .await?;
-    let seen = load.seen(&web.name)?;
+    let seen = load.seen(name)?;
     ensure!(seen.failed == 0, "{seen}");
-    let served = seen.last_of(version).context("it has served")?;
-    let since = |last: Instant| last.saturating_duration_since(asked);
-    Ok((since(answered), since(served)))
+    Ok(last.saturating_duration_since(asked))
 }
 
 /// When the last entry of this kind was proposed, on this machine's clock.

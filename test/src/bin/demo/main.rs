@@ -1,19 +1,20 @@
-//! `make demo`: one node, one service, one accident. It says what one sees and leaves nothing behind, also on Ctrl-C.
+//! `make demo`: one node, one service, one accident, four releases. It says what one sees and leaves nothing behind, also on Ctrl-C.
 //!
 //! Every line that begins with `$` is a command that a person would type; the same binary runs it.
+
+mod releases;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use warren_test::cluster::{Node, Runtime};
+use warren_test::cluster::{Node, PORT, Runtime};
+use warren_test::release::Web;
 use warren_test::{dns, http, image, wait};
 
 /// How long anything here may take; each step says what it waited for when it is over.
 const STEP_TIME_MAX: Duration = Duration::from_secs(60);
-/// The port that the demo workload listens on.
-const PORT: u16 = 8080;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -68,6 +69,9 @@ async fn show() -> anyhow::Result<()> {
     let fast = ["--health-http", &health, "--health-interval", "500ms", "--min-ready", "1s"];
     run(&node, &[&create[..], &fast[..]].concat()).await?;
     run(&node, &["service", "ps", "web"]).await?;
+    let first = Web::of(&node, "web", image.clone()).end().await?;
+    ensure!(first.outcome == "completed", "{first:#?}");
+    say("   It was ready for long enough: v1 is stable, and what a later release goes back to.");
 
     step(3, "Its name resolves, and every address answers.");
     let before = addresses(&node, 3).await?;
@@ -94,10 +98,12 @@ async fn show() -> anyhow::Result<()> {
     addresses(&node, 5).await?;
     say("   Active again; nothing was lost.");
 
-    step(7, "What happened, in order.");
+    releases::show(&node, runtime).await?;
+
+    step(11, "What happened, in order.");
     run(&node, &["events"]).await?;
 
-    step(8, "The end: out of traffic first, then stopped, then gone.");
+    step(12, "The end: out of traffic first, then stopped, then gone.");
     run(&node, &["service", "rm", "web", "--yes"]).await
 }
 
