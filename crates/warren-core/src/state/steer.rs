@@ -272,9 +272,10 @@ impl State {
         let Some(from) = live.from else {
             return Err(Rejection::NothingBefore(format!("{} is the first revision", live.to)));
         };
-        // A way back after acceptance is a release of its own: asking again hurries it, and only the name of the
-        // revision that it leaves turns it round.
-        if live.kind == Kind::Rollback && to.is_none() && !live.phase.is_back() {
+        // A way back after acceptance is a release of its own: asking again hurries it. Only the name of the revision
+        // that it leaves turns it round, or that it has failed.
+        let failed = live.phase.is_back() || live.pauses.contains_key(&Pause::FailureAction);
+        if live.kind == Kind::Rollback && to.is_none() && !failed {
             return self.hurry(id, back);
         }
         match to.filter(|to| *to != from) {
