@@ -196,10 +196,7 @@ impl Parts {
 
     /// Starts the roles one after the other, each when what it stands on is there, until the node can do its work.
     async fn start(self, config: &NodeConfig, dir: &DataDir, tasks: &mut Tasks) -> Outcome {
-        let hooks = Arc::new(HttpHooks::new());
-        let options = warren_manager::Options::DEFAULT;
-        let (manager, handle) = Manager::new(options, self.raft.clone(), hooks);
-        let manager = manager.freezing(config.freeze_windows.clone());
+        let (manager, handle) = manager(&self.raft, config);
         let ready = Ready::new(handle.clone(), self.published.clone(), self.dns.acked());
         let dns_addresses = self.dns.addresses();
         let http = match self.http {
@@ -267,6 +264,12 @@ impl Parts {
         );
         Ok(())
     }
+}
+
+fn manager(raft: &Raft, config: &NodeConfig) -> (Manager, ManagerHandle) {
+    let options = warren_manager::Options::DEFAULT;
+    let (manager, handle) = Manager::new(options, raft.clone(), Arc::new(HttpHooks::new()));
+    (manager.freezing(config.freeze_windows.clone()), handle)
 }
 
 /// Does `work`, or ends with the role that broke meanwhile.
