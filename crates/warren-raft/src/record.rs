@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The format that this build writes. Readers keep every older one.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 1;
 
 /// Version and checksum.
 const HEADER_BYTES: usize = 5;

@@ -83,13 +83,13 @@ async fn what_is_too_large_is_refused_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_yet_says_so() {
+async fn a_release_of_no_service_is_not_found() {
     let node = Node::start(Runtime::Process).await.unwrap();
     let mut rollouts = v1::rollouts_client::RolloutsClient::new(connect(&node).await);
     let asked = v1::PauseRolloutRequest { service_id: "web".into(), ..Default::default() };
     let error = rollouts.pause_rollout(asked).await.unwrap_err();
-    assert_eq!(error.code(), Code::Unimplemented, "{error}");
-    assert!(error.message().len() > 10, "it says what is missing: {error}");
+    assert_eq!(error.code(), Code::NotFound, "{error}");
+    assert_eq!(error.message(), "there is no service web");
 }
 
 #[tokio::test]
