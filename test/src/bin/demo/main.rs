@@ -1,4 +1,5 @@
-//! `make demo`: one node, one service, one accident, four releases. It says what one sees and leaves nothing behind, also on Ctrl-C.
+//! `make demo`: one node, one service, one accident, four releases. It says what one sees and leaves nothing
+//! behind, also on Ctrl-C.
 //!
 //! Every line that begins with `$` is a command that a person would type; the same binary runs it.
 
