@@ -83,22 +83,11 @@ impl State {
         let Some(live) = self.service(id).and_then(|service| service.rollout.clone()) else {
             return;
         };
-        let (outcome, reason) = match live.phase {
-            Phase::Standby | Phase::Finalizing => (Outcome::Completed, String::new()),
-            Phase::Queued
-            | Phase::Preparing
-            | Phase::Updating
-            | Phase::Scaling
-            | Phase::Promoting
-            | Phase::Shifting
-            | Phase::Holding
-            | Phase::Gating
-            | Phase::Monitoring
-            | Phase::RollingBack
-            | Phase::RollbackStalled => {
-                let article = if begin.kind == Kind::Update { "an" } else { "a" };
-                (Outcome::Superseded, format!("by {article} {} to {}", begin.kind, begin.to))
-            }
+        let (outcome, reason) = if live.phase.is_accepted() {
+            (Outcome::Completed, String::new())
+        } else {
+            let article = if begin.kind == Kind::Update { "an" } else { "a" };
+            (Outcome::Superseded, format!("by {article} {} to {}", begin.kind, begin.to))
         };
         self.end_rollout(now, id, outcome, reason, &begin.by);
     }
