@@ -223,6 +223,26 @@ pub enum MembershipError {
     Refused(String),
 }
 
+/// The lead was not handed over.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// This manager does not lead, or has stopped to meanwhile.
+    #[error("this manager does not lead, so it has nothing to hand over")]
+    NotLeader,
+    /// Nobody else votes.
+    #[error("no other manager votes, so there is nobody to hand over to")]
+    Alone,
+    /// What was being written was not settled in time, or another hand-over is under way. This manager leads on.
+    #[error("what is being written was not settled in time: try again shortly")]
+    Busy,
+    /// No other manager took over in time. This manager leads on, unless an election says otherwise.
+    #[error("no other manager took over in time: {why}")]
+    NotTaken {
+        /// Who was tried, and what came of it.
+        why: String,
+    },
+}
+
 /// The first fault of a node's storage, told to everyone who asks later.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FaultCell(Arc<OnceLock<StorageFault>>);

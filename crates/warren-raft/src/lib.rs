@@ -7,10 +7,13 @@
 //! What a service or a task is: it sees commands and bytes. How bytes travel between managers ([`Transport`] does).
 //! No type of openraft, redb or sled leaves it.
 
+mod campaign;
 mod clock;
 mod db;
 mod dir;
+mod election;
 mod error;
+mod handover;
 mod log_store;
 mod machine;
 mod mark;
@@ -27,7 +30,7 @@ mod types;
 
 pub use db::memory::MemoryDisk;
 pub use db::{Key, LogDb, Op};
-pub use error::{Leader, MembershipError, ProposeError, StartError, StorageFault};
+pub use error::{HandOverError, Leader, MembershipError, ProposeError, StartError, StorageFault};
 pub use network::ReceiveError;
 pub use options::{Options, SNAPSHOTS, SnapshotPolicy, StoreKind, TIMERS, Timers, UnknownStore};
 pub use raft::{Leadership, Raft, Status};

@@ -1,7 +1,9 @@
 //! openraft's messages as bytes, over a [`Transport`]: one format byte, then postcard.
 
+use crate::campaign::{self, Ballot, Elections};
+use crate::raft::Shared;
 use crate::transport::{Rpc, Transport, TransportError};
-use crate::types::{Core, Peer, TypeConfig};
+use crate::types::{Peer, TypeConfig};
 use openraft::error::{
     InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Timeout, Unreachable,
 };
@@ -15,6 +17,7 @@ use serde::de::DeserializeOwned;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use warren_core::id::NodeId;
 
 /// The format of messages between managers. Both ends must agree; a newer build keeps the older ones for one version.
@@ -40,6 +43,7 @@ pub enum ReceiveError {
 pub(crate) struct Links {
     pub(crate) me: NodeId,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) elections: Elections,
 }
 
 /// The way to one other manager.
@@ -48,17 +52,38 @@ pub(crate) struct Link {
     node: NodeId,
     address: String,
     transport: Arc<dyn Transport>,
+    elections: Elections,
 }
 
 /// Handles a message from another manager and returns the bytes of the answer.
 ///
 /// # Errors
 /// The message cannot be read.
-pub(crate) async fn receive(core: &Core, rpc: Rpc, body: &[u8]) -> Result<Vec<u8>, ReceiveError> {
+pub(crate) async fn receive(
+    shared: &Shared,
+    rpc: Rpc,
+    body: &[u8],
+) -> Result<Vec<u8>, ReceiveError> {
     match rpc {
-        Rpc::Append => encode(&core.append_entries(decode(body)?).await),
-        Rpc::Vote => encode(&core.vote(decode(body)?).await),
-        Rpc::Snapshot => encode(&core.install_snapshot(decode(body)?).await),
+        Rpc::Append => {
+            let answer = shared.core.append_entries(decode(body)?).await;
+            if !matches!(answer, Ok(AppendEntriesResponse::HigherVote(_)) | Err(_)) {
+                shared.elections.lock().heard(Instant::now());
+            }
+            encode(&answer)
+        }
+        Rpc::Snapshot => {
+            let request: InstallSnapshotRequest<TypeConfig> = decode(body)?;
+            let vote = request.vote;
+            let answer = shared.core.install_snapshot(request).await;
+            if answer.as_ref().is_ok_and(|answer| vote >= answer.vote) {
+                shared.elections.lock().heard(Instant::now());
+            }
+            encode(&answer)
+        }
+        Rpc::Vote => encode(&campaign::vote(shared, decode(body)?).await),
+        Rpc::PreVote => encode(&campaign::opinion(shared, &decode(body)?)),
+        Rpc::Campaign => encode(&campaign::campaign(shared, &decode(body)?).await),
     }
 }
 
@@ -66,8 +91,13 @@ impl RaftNetworkFactory<TypeConfig> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, node: &Peer) -> Link {
-        let transport = Arc::clone(&self.transport);
-        Link { me: self.me, node: NodeId(target), address: node.address.clone(), transport }
+        Link {
+            me: self.me,
+            node: NodeId(target),
+            address: node.address.clone(),
+            transport: Arc::clone(&self.transport),
+            elections: self.elections.clone(),
+        }
     }
 }
 
@@ -98,7 +128,7 @@ impl Link {
             TransportError::Timeout { timeout, .. } => {
                 let action = match rpc {
                     Rpc::Append => RPCTypes::AppendEntries,
-                    Rpc::Vote => RPCTypes::Vote,
+                    Rpc::Vote | Rpc::PreVote | Rpc::Campaign => RPCTypes::Vote,
                     Rpc::Snapshot => RPCTypes::InstallSnapshot,
                 };
                 let (id, target, timeout) = (self.me.0, self.node.0, *timeout);
@@ -133,16 +163,17 @@ impl RaftNetwork<TypeConfig> for Link {
         request: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, Peer, RaftError<u64>>> {
-        self.call(Rpc::Vote, &request, option.hard_ttl()).await
+        let handed = self.elections.lock().is_handed(request.vote.leader_id.term);
+        self.call(Rpc::Vote, &Ballot { request, handed }, option.hard_ttl()).await
     }
 }
 
-fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ReceiveError> {
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ReceiveError> {
     postcard::to_extend(message, vec![VERSION])
         .map_err(|error| ReceiveError::Meaning(error.to_string()))
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReceiveError> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReceiveError> {
     match bytes.split_first() {
         Some((&VERSION, payload)) => {
             postcard::from_bytes(payload).map_err(|error| ReceiveError::Meaning(error.to_string()))

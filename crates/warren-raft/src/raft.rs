@@ -1,13 +1,16 @@
 //! A manager's handle to the agreed state.
 
+use crate::campaign::Elections;
 use crate::clock::Clock;
-use crate::error::{FaultCell, Leader, MembershipError, ProposeError};
+use crate::error::{FaultCell, HandOverError, Leader, MembershipError, ProposeError};
+use crate::handover::{self, HAND_OVER_MAX};
 use crate::metrics;
 use crate::network::{self, ReceiveError};
 use crate::options::Timers;
 use crate::runner::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Proposal};
-use crate::transport::Rpc;
+use crate::transport::{Rpc, Transport};
 use crate::types::{Core, Metrics, Peer};
+use openraft::ChangeMembers;
 use openraft::error::{
     CheckIsLeaderError, ClientWriteError, Fatal, ForwardToLeader, InitializeError, RaftError,
 };
@@ -38,6 +41,12 @@ pub(crate) struct Shared {
     pub(crate) store: &'static str,
     pub(crate) timers: Timers,
     pub(crate) core: Core,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) elections: Elections,
+    /// Whatever is written holds a pass of it; who hands over holds all.
+    pub(crate) gate: Arc<Semaphore>,
+    /// Whether this manager is handing over at the moment.
+    pub(crate) handing: watch::Sender<bool>,
     pub(crate) proposals: mpsc::Sender<Proposal>,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) state: watch::Receiver<Arc<State>>,
@@ -88,6 +97,10 @@ pub struct Status {
     pub voters: BTreeMap<NodeId, String>,
     /// Managers that only follow.
     pub learners: BTreeMap<NodeId, String>,
+    /// The voters that a change of them leads to which a leader began and did not end; to be ended by setting them.
+    pub changing: Option<BTreeSet<NodeId>>,
+    /// While this manager leads: up to where each other manager has the log, as far as it has said.
+    pub followers: BTreeMap<NodeId, LogIndex>,
     /// What has failed, if something has; the manager stops then.
     pub fault: Option<String>,
 }
@@ -223,6 +236,12 @@ impl Raft {
             .nodes()
             .map(|(id, peer)| (NodeId(*id), peer.address.clone()))
             .partition(|(id, _)| voters.contains(&id.0));
+        let changing = match membership.get_joint_config().as_slice() {
+            [_, .., target] => Some(target.iter().copied().map(NodeId).collect()),
+            _ => None,
+        };
+        let followers = raft.replication.iter().flatten().filter(|(id, _)| **id != raft.id);
+        let followers = followers.map(|(id, matched)| (NodeId(*id), index(*matched))).collect();
         Status {
             node: self.shared.node,
             store: self.shared.store,
@@ -234,17 +253,20 @@ impl Raft {
             purged: index(raft.purged),
             voters: voting,
             learners: learning,
+            changing,
+            followers,
             fault: self.shared.faults.fault().map(|fault| fault.to_string()),
         }
     }
 
-    /// Adds a manager that follows without a vote, and waits until it has caught up.
+    /// Adds a manager that follows without a vote, or tells where a known one, voter or not, is reached from now on.
+    /// Returns once that is agreed; [`Status::followers`] tells when a new one has caught up.
     ///
     /// # Errors
     /// This manager does not lead, or the change was not agreed in time.
     pub async fn add_learner(&self, node: NodeId, address: &str) -> Result<(), MembershipError> {
         let peer = Peer { address: address.to_owned() };
-        self.changed(self.shared.core.add_learner(node.0, peer, true)).await
+        self.change(ChangeMembers::SetNodes(BTreeMap::from([(node.0, peer)]))).await
     }
 
     /// Makes exactly `voters` the managers that vote. Each must be a voter or a learner already; who was a voter and
@@ -254,7 +276,36 @@ impl Raft {
     /// This manager does not lead, another change is under way, or it was not agreed in time.
     pub async fn set_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), MembershipError> {
         let ids: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
-        self.changed(self.shared.core.change_membership(ids, false)).await
+        self.change(ChangeMembers::ReplaceAllVoters(ids)).await
+    }
+
+    /// Forgets a manager, voter or learner. A leader does not remove itself: it hands over, and the next one does it.
+    ///
+    /// # Errors
+    /// This manager does not lead, it is the one to be removed, another change is under way, or it was not agreed in
+    /// time.
+    pub async fn remove(&self, node: NodeId) -> Result<(), MembershipError> {
+        if node == self.shared.node {
+            let why = format!("{node} leads: hand over first, then have the next leader remove it");
+            return Err(MembershipError::Refused(why));
+        }
+        let ids = BTreeSet::from([node.0]);
+        let votes = self.status().voters.contains_key(&node);
+        self.change(match votes {
+            true => ChangeMembers::RemoveVoters(ids),
+            false => ChangeMembers::RemoveNodes(ids),
+        })
+        .await
+    }
+
+    /// Gives the lead to the most caught-up other voter, within some hundred milliseconds, and returns who leads then.
+    /// Meanwhile and afterwards proposals here are answered [`ProposeError::NotLeader`]; none is lost, and whoever
+    /// waits for an answer gets it before. The runner does this by itself when it is told to stop.
+    ///
+    /// # Errors
+    /// See [`HandOverError`]. This manager may lead on then.
+    pub async fn hand_over(&self) -> Result<NodeId, HandOverError> {
+        handover::hand_over(&self.shared, Instant::now() + HAND_OVER_MAX).await
     }
 
     /// Handles a message from another manager and returns the bytes of the answer.
@@ -262,16 +313,16 @@ impl Raft {
     /// # Errors
     /// The message cannot be read.
     pub async fn receive(&self, rpc: Rpc, body: &[u8]) -> Result<Vec<u8>, ReceiveError> {
-        network::receive(&self.shared.core, rpc, body).await
+        network::receive(&self.shared, rpc, body).await
     }
 
-    /// Waits for a change of the membership.
-    async fn changed<T>(
-        &self,
-        work: impl Future<Output = Result<T, RaftError<u64, ClientWriteError<u64, Peer>>>>,
-    ) -> Result<(), MembershipError> {
+    async fn change(&self, change: ChangeMembers<u64, Peer>) -> Result<(), MembershipError> {
         let deadline = Instant::now() + self.shared.timers.propose;
-        match timeout_at(deadline, work).await.map_err(|_| ProposeError::Timeout)? {
+        let change = async {
+            let _pass = self.shared.gate.acquire().await;
+            self.shared.core.change_membership(change, false).await
+        };
+        match timeout_at(deadline, change).await.map_err(|_| ProposeError::Timeout)? {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
                 Err(MembershipError::Refused(error.to_string()))
@@ -317,7 +368,7 @@ impl ProposeError {
 }
 
 /// What the metrics of consensus say about who leads. `fence` is the last entry there was when this manager began to
-/// lead, and `silence` for how long no majority has answered it.
+/// lead, and `silence` for how long no majority has answered it. After the `lease` the others may elect another.
 pub(crate) fn leadership(
     raft: &Metrics,
     fence: Option<u64>,

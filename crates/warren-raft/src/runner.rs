@@ -1,13 +1,15 @@
 //! The one task behind a [`Raft`] handle: gathers proposals into entries, follows who leads, keeps the clock, folds the
 //! log into snapshots, and ends in order.
 
+use crate::campaign::{self, standing};
 use crate::dir;
-use crate::error::{ProposeError, StorageFault};
+use crate::error::{HandOverError, ProposeError, StorageFault};
+use crate::handover::{self, HAND_OVER_MAX};
 use crate::log_store::LogStore;
 use crate::metrics;
 use crate::options::{SnapshotPolicy, StoreKind};
 use crate::raft::{Leadership, Shared, leadership, not_leader};
-use crate::types::{Batch, Metrics, Outcomes, TypeConfig};
+use crate::types::{Batch, Metrics, Outcomes, TypeConfig, Vote};
 use openraft::ServerState;
 use openraft::error::ClientWriteError;
 use std::collections::VecDeque;
@@ -17,7 +19,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use warren_core::command::Command;
 use warren_core::time::WallTime;
@@ -50,6 +52,7 @@ pub(crate) struct Proposal {
 pub struct Runner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: mpsc::Receiver<Proposal>,
+    pub(crate) handing: watch::Receiver<bool>,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) log: LogStore,
     pub(crate) released: mpsc::Receiver<Infallible>,
@@ -63,15 +66,26 @@ enum Event {
     Metrics { open: bool },
     Proposals { open: bool },
     Answered,
+    Handing,
     Tick,
+}
+
+/// What the loop waits for, besides proposals and their answers.
+struct Signals {
+    shutdown: CancellationToken,
+    raft: watch::Receiver<Metrics>,
+    handing: watch::Receiver<bool>,
+    tick: Interval,
 }
 
 /// What the loop remembers between events.
 struct Progress {
     waiting: VecDeque<Proposal>,
     in_flight: JoinSet<()>,
-    /// When a majority last answered.
-    heard: Instant,
+    /// When a majority last answered, if one has since this manager leads.
+    heard: Option<Instant>,
+    /// Since when this manager leads, while it does.
+    since: Option<Instant>,
     /// The last entry there was when this manager began to lead, while it does.
     fence: Option<u64>,
     /// Bytes in the log when it was last folded into a snapshot.
@@ -86,47 +100,42 @@ impl Runner {
     /// # Errors
     /// The fault of the storage that stopped it. The node cannot go on: end the process and show the error.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), StorageFault> {
-        let mut raft = self.shared.core.metrics();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let raft = self.shared.core.metrics();
+        let mut signals = Signals { shutdown, raft, handing: self.handing.clone(), tick };
+        let mut elections = JoinSet::new();
+        let ended = CancellationToken::new();
+        elections.spawn(campaign::run(Arc::clone(&self.shared), ended.clone()));
         let mut progress = Progress {
             waiting: VecDeque::new(),
             in_flight: JoinSet::new(),
-            heard: Instant::now(),
+            heard: None,
+            since: None,
             fence: None,
             snapshot_bytes: 0,
             snapshot_asked: 0,
         };
         loop {
-            let event = {
-                let gather =
-                    progress.in_flight.len() < IN_FLIGHT_MAX && progress.waiting.is_empty();
-                let (queue, in_flight) = (&mut self.queue, &mut progress.in_flight);
-                next(
-                    &shutdown,
-                    &mut raft,
-                    queue,
-                    &mut progress.waiting,
-                    in_flight,
-                    &mut tick,
-                    gather,
-                )
-                .await
-            };
-            match event {
+            match next(&mut signals, &mut self.queue, &mut progress).await {
                 Event::Stop | Event::Metrics { open: false } | Event::Proposals { open: false } => {
                     break;
                 }
                 Event::Metrics { open: true } => {
-                    let raft = raft.borrow_and_update().clone();
+                    let raft = signals.raft.borrow_and_update().clone();
                     if raft.running_state.is_err() {
                         break;
                     }
                     self.follow(&raft, &mut progress, true);
                 }
-                Event::Tick => {
-                    let raft = raft.borrow().clone();
+                Event::Handing => {
+                    let raft = signals.raft.borrow().clone();
                     self.follow(&raft, &mut progress, false);
+                }
+                Event::Tick => {
+                    let raft = signals.raft.borrow().clone();
+                    self.follow(&raft, &mut progress, false);
+                    self.step_down(&raft, &progress).await;
                     self.measure(&raft);
                     self.fold(&raft, &mut progress).await;
                 }
@@ -134,25 +143,41 @@ impl Runner {
             }
             self.write(&mut progress).await;
         }
+        ended.cancel();
+        while elections.join_next().await.is_some() {}
         self.stop(progress).await
     }
 
     /// Updates who leads; `fresh` says that the metrics have just come.
     fn follow(&self, raft: &Metrics, progress: &mut Progress, fresh: bool) {
         let now = Instant::now();
-        if let (true, Some(silence)) = (fresh, raft.millis_since_quorum_ack) {
-            progress.heard = now.checked_sub(Duration::from_millis(silence)).unwrap_or(now);
-        }
-        let alone = raft.membership_config.membership().voter_ids().eq([raft.id]);
-        let silence = if alone { Duration::ZERO } else { now - progress.heard };
-        progress.fence = match raft.state {
-            ServerState::Leader => progress.fence.or(raft.last_log_index),
+        match raft.state {
+            ServerState::Leader => {
+                progress.since = progress.since.or(Some(now));
+                progress.fence = progress.fence.or(raft.last_log_index);
+                if let (true, Some(silence)) = (fresh, raft.millis_since_quorum_ack) {
+                    let heard = now.checked_sub(Duration::from_millis(silence)).unwrap_or(now);
+                    progress.heard = Some(heard);
+                    self.shared.elections.lock().heard(heard);
+                }
+            }
             ServerState::Learner
             | ServerState::Follower
             | ServerState::Candidate
-            | ServerState::Shutdown => None,
+            | ServerState::Shutdown => {
+                (progress.heard, progress.since, progress.fence) = (None, None, None);
+            }
+        }
+        let alone = standing(raft).alone;
+        let silence = match progress.heard {
+            _ if alone => Duration::ZERO,
+            Some(heard) => now.saturating_duration_since(heard),
+            None => Duration::MAX,
         };
-        let found = leadership(raft, progress.fence, silence, self.shared.timers.election_max);
+        let found = match *self.handing.borrow() {
+            true => Leadership::None,
+            false => leadership(raft, progress.fence, silence, self.shared.timers.election_min),
+        };
         self.leadership.send_if_modified(|known| {
             let changed = *known != found;
             if changed {
@@ -164,6 +189,26 @@ impl Runner {
         });
         // Keeps the clock's strides short.
         self.shared.now(now);
+    }
+
+    /// A leader that hears no majority for long gives up, so that others, who may hear it still, can elect one whom
+    /// they can answer.
+    async fn step_down(&self, raft: &Metrics, progress: &Progress) {
+        let Some(since) = progress.heard.max(progress.since) else { return };
+        let silence = Instant::now().saturating_duration_since(since);
+        if standing(raft).alone || silence < self.shared.timers.election_max * 2 {
+            return;
+        }
+        tracing::warn!(
+            term = raft.current_term,
+            "no majority answers, so this manager leads no more"
+        );
+        // Node 0 is nobody, and comes before everybody: whoever stands in that term gets its vote.
+        let vote = Vote::new(raft.current_term + 1, 0);
+        let released = campaign::release(&self.shared.core, vote);
+        if timeout(TICK, released).await.is_err() {
+            tracing::debug!("consensus is busy, to be tried again");
+        }
     }
 
     fn set_clock(&self, leadership: Leadership, now: Instant) {
@@ -224,6 +269,11 @@ impl Runner {
                 answer_all(proposals, &ProposeError::Storage(fault));
                 continue;
             }
+            let Ok(pass) = Arc::clone(&self.shared.gate).try_acquire_owned() else {
+                // This manager is handing over. Nothing of it was written.
+                answer_all(proposals, &ProposeError::NotLeader { leader: None });
+                continue;
+            };
             let mut commands = Vec::new();
             let mut callers = Vec::new();
             for mut proposal in proposals {
@@ -236,7 +286,7 @@ impl Runner {
             match self.shared.core.client_write_ff(batch).await {
                 Ok(written) => {
                     let shared = Arc::clone(&self.shared);
-                    progress.in_flight.spawn(settle(shared, written, callers));
+                    progress.in_flight.spawn(settle(shared, written, callers, pass));
                 }
                 Err(fatal) => {
                     let error = self.shared.fatal(&fatal);
@@ -256,6 +306,12 @@ impl Runner {
             progress.waiting.push_back(proposal);
         }
         answer_all(progress.waiting.into(), &self.shared.stopped());
+        match handover::hand_over(&self.shared, Instant::now() + HAND_OVER_MAX).await {
+            Ok(_) | Err(HandOverError::NotLeader | HandOverError::Alone) => {}
+            Err(error @ (HandOverError::Busy | HandOverError::NotTaken { .. })) => {
+                tracing::warn!(error = %error, "stopping without a successor");
+            }
+        }
         let settled =
             timeout(STOP_MAX, async { while progress.in_flight.join_next().await.is_some() {} });
         if settled.await.is_err() {
@@ -274,26 +330,24 @@ impl Runner {
 }
 
 async fn next(
-    shutdown: &CancellationToken,
-    raft: &mut watch::Receiver<Metrics>,
+    signals: &mut Signals,
     queue: &mut mpsc::Receiver<Proposal>,
-    waiting: &mut VecDeque<Proposal>,
-    in_flight: &mut JoinSet<()>,
-    tick: &mut tokio::time::Interval,
-    gather: bool,
+    progress: &mut Progress,
 ) -> Event {
+    let gather = progress.in_flight.len() < IN_FLIGHT_MAX && progress.waiting.is_empty();
     let mut arrived = Vec::new();
     let event = tokio::select! {
         biased;
-        () = shutdown.cancelled() => Event::Stop,
-        changed = raft.changed() => Event::Metrics { open: changed.is_ok() },
-        Some(_) = in_flight.join_next() => Event::Answered,
-        _ = tick.tick() => Event::Tick,
+        () = signals.shutdown.cancelled() => Event::Stop,
+        changed = signals.raft.changed() => Event::Metrics { open: changed.is_ok() },
+        Ok(()) = signals.handing.changed() => Event::Handing,
+        Some(_) = progress.in_flight.join_next() => Event::Answered,
+        _ = signals.tick.tick() => Event::Tick,
         count = queue.recv_many(&mut arrived, BATCH_COMMANDS_MAX), if gather => {
             Event::Proposals { open: count > 0 }
         }
     };
-    waiting.extend(arrived);
+    progress.waiting.extend(arrived);
     event
 }
 
@@ -323,7 +377,12 @@ type Written =
     >>::Receiver;
 
 /// Waits for an entry to be applied, and gives each caller its part of the answer.
-async fn settle(shared: Arc<Shared>, written: Written, callers: Vec<Caller>) {
+async fn settle(
+    shared: Arc<Shared>,
+    written: Written,
+    callers: Vec<Caller>,
+    _pass: OwnedSemaphorePermit,
+) {
     let answer = match timeout(shared.timers.propose, written).await {
         Ok(Ok(Ok(response))) => Ok(response.data),
         Ok(Ok(Err(ClientWriteError::ForwardToLeader(forward)))) => Err(not_leader(forward)),

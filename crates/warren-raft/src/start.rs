@@ -1,10 +1,13 @@
 //! From a data directory to a running manager.
 
+use crate::campaign::Elections;
 use crate::db::redb::RedbLog;
 use crate::db::sled::SledLog;
 use crate::db::{LogDb, memory::MemoryDisk};
 use crate::dir::{self, StoreDir};
+use crate::election::{Chance, Election};
 use crate::error::{FaultCell, StartError, StorageFault};
+use crate::handover::GATE_PASSES;
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::mark::MarkFile;
@@ -15,11 +18,13 @@ use crate::runner::Runner;
 use crate::snapshot::SnapshotStore;
 use crate::types::Core;
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use warren_core::State;
 use warren_core::id::NodeId;
 use warren_core::time::millis;
@@ -48,10 +53,26 @@ pub(crate) struct Opened {
 /// # Errors
 /// See [`StartError`]: each says what to do.
 pub async fn start(options: Options) -> Result<(Raft, Runner), StartError> {
+    // Keyed anew in each process, so two nodes never draw the same times. Elections need no better chance than that.
+    let seed = RandomState::new().hash_one(options.node);
+    start_seeded(options, seed).await
+}
+
+/// As [`start`], with the seed of what this node leaves to chance.
+pub(crate) async fn start_seeded(
+    options: Options,
+    seed: u64,
+) -> Result<(Raft, Runner), StartError> {
     let config = config(&options.timers, &options.snapshots)?;
     let faults = FaultCell::default();
     let opened = open(&options, faults.clone()).await?;
-    let links = Links { me: options.node, transport: options.transport };
+    let election = Election::new(options.timers, Chance::seeded(seed), Instant::now());
+    let elections = Elections::new(election);
+    let links = Links {
+        me: options.node,
+        transport: Arc::clone(&options.transport),
+        elections: elections.clone(),
+    };
     let log = opened.log.clone();
     let core = Core::new(options.node.0, Arc::new(config), links, log, opened.machine).await;
     let core = core.map_err(|fatal| match faults.fault() {
@@ -60,11 +81,16 @@ pub async fn start(options: Options) -> Result<(Raft, Runner), StartError> {
     })?;
     let (proposals, queue) = mpsc::channel(QUEUE_PROPOSALS_MAX);
     let (leadership, seen) = watch::channel(Leadership::None);
+    let (handing, handed) = watch::channel(false);
     let shared = Arc::new(Shared {
         node: options.node,
         store: options.store.name(),
         timers: options.timers,
         core,
+        transport: options.transport,
+        elections,
+        gate: Arc::new(Semaphore::new(GATE_PASSES as usize)),
+        handing,
         proposals,
         room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
         state: opened.state,
@@ -75,6 +101,7 @@ pub async fn start(options: Options) -> Result<(Raft, Runner), StartError> {
     let runner = Runner {
         shared: Arc::clone(&shared),
         queue,
+        handing: handed,
         leadership,
         log: opened.log,
         released: opened.released,
@@ -86,11 +113,21 @@ pub async fn start(options: Options) -> Result<(Raft, Runner), StartError> {
 }
 
 fn config(timers: &Timers, snapshots: &SnapshotPolicy) -> Result<openraft::Config, StartError> {
+    let (heartbeat, lease) = (millis(timers.heartbeat), millis(timers.election_min));
+    if timers.election_min >= timers.election_max || heartbeat + 2 > lease {
+        return Err(StartError::Timers(format!(
+            "heartbeat {heartbeat} ms, election min {lease} ms, election max {} ms",
+            millis(timers.election_max)
+        )));
+    }
     let config = openraft::Config {
         cluster_name: "warren".to_owned(),
-        heartbeat_interval: millis(timers.heartbeat),
-        election_timeout_min: millis(timers.election_min),
-        election_timeout_max: millis(timers.election_max),
+        heartbeat_interval: heartbeat,
+        // Warren begins elections itself. Of openraft's two times the longer one is now only how long a manager gives
+        // nobody its vote after it heard a leader, and the shorter one how long a candidate waits for an answer.
+        enable_elect: false,
+        election_timeout_min: lease - 1,
+        election_timeout_max: lease,
         install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
         max_payload_entries: APPEND_ENTRIES_MAX,
         snapshot_max_chunk_size: SNAPSHOT_CHUNK_BYTES,

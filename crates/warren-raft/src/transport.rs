@@ -19,6 +19,10 @@ pub enum Rpc {
     Vote,
     /// Take this piece of a snapshot.
     Snapshot,
+    /// Would you let me stand for election? Changes nothing where it arrives.
+    PreVote,
+    /// I lead, and I would like you to: begin an election now.
+    Campaign,
 }
 
 /// Why a message did not get an answer.

@@ -188,6 +188,8 @@ async fn a_killed_leader_is_replaced_and_no_acknowledged_write_is_lost() {
 
     let killed = Instant::now();
     network.detach(NodeId(1));
+    // Without a last word to the others.
+    network.isolate(NodeId(1), true);
     leader.stop().await.unwrap();
     let new = timeout(PATIENCE, async {
         tokio::select! { _ = managers[0].lead() => 0, _ = managers[1].lead() => 1 }
@@ -200,6 +202,7 @@ async fn a_killed_leader_is_replaced_and_no_acknowledged_write_is_lost() {
     managers[new].raft.propose(vec![set_label("count", "50")]).await.unwrap();
     assert!(managers[new].raft.now() >= state.time());
 
+    network.isolate(NodeId(1), false);
     let back = join(&network, NodeId(1), dirs[0].path()).await;
     back.until("the old leader catches up", |state| label(state, "count").as_deref() == Some("50"))
         .await;

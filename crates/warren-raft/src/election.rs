@@ -1,0 +1,183 @@
+//! When a manager stands for election, and when it lets another one stand.
+//!
+//! openraft 0.9 begins an election as soon as its timer ends, so a manager that was cut off comes back with a higher
+//! term and deposes a healthy leader. Warren keeps that timer off and asks first (Raft thesis, §9.6): a manager that
+//! has not heard a leader asks the others whether they would let it stand, which changes nothing anywhere, and begins
+//! an election only if a majority says yes. Who hears a leader says no.
+//!
+//! This file decides; [`crate::campaign`] sends what it decides.
+
+use crate::options::Timers;
+use crate::types::LogId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a manager remembers between messages to know whether an election is due.
+#[derive(Debug)]
+pub(crate) struct Election {
+    timers: Timers,
+    chance: Chance,
+    /// Until then it lets nobody stand: it has heard a leader, or given its vote, not long ago.
+    loyal_until: Instant,
+    /// When it asks the others, unless it hears a leader before.
+    due: Instant,
+    /// When it last began an election as the only voter.
+    tried: Option<Instant>,
+    /// The term for which the leader handed over to this manager.
+    handed: Option<u64>,
+}
+
+/// What a manager that would like to stand asks the others.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// Its current term, for the log of those it asks.
+    pub(crate) term: u64,
+    /// The last entry of its log.
+    pub(crate) last: Option<LogId>,
+}
+
+/// What they answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Opinion {
+    /// Whether it may stand.
+    pub(crate) yes: bool,
+}
+
+/// Where a manager stands at the moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Standing {
+    pub(crate) term: u64,
+    /// Whether it votes.
+    pub(crate) votes: bool,
+    /// Whether nobody else does.
+    pub(crate) alone: bool,
+    /// Whether it leads.
+    pub(crate) leads: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Nothing before then, unless something changes.
+    Wait(Instant),
+    /// Ask the others, and begin an election if a majority says yes.
+    Ask,
+    /// Begin an election: nobody else votes.
+    Elect,
+}
+
+impl Election {
+    /// A manager that starts keeps quiet for the time of an election, since a leader may be there.
+    pub(crate) fn new(timers: Timers, chance: Chance, now: Instant) -> Self {
+        let loyal_until = now + timers.election_min;
+        let mut election =
+            Self { timers, chance, loyal_until, due: now, tried: None, handed: None };
+        election.due = now + election.patience();
+        election
+    }
+
+    /// A leader was heard, or, on the leader, a majority answered it, at `at`.
+    pub(crate) fn heard(&mut self, at: Instant) {
+        self.loyal_until = self.loyal_until.max(at + self.timers.election_min);
+        self.due = self.due.max(at + self.patience());
+    }
+
+    /// This manager gave its vote, to itself or to another: that one gets the time to show itself.
+    pub(crate) fn voted(&mut self, now: Instant) {
+        self.loyal_until = self.loyal_until.max(now + self.timers.heartbeat);
+        self.due = self.due.max(now + self.patience());
+    }
+
+    /// Whether another manager may stand, whose log ends at `theirs`.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        theirs: Option<&LogId>,
+        mine: Option<&LogId>,
+    ) -> Opinion {
+        let yes = now >= self.loyal_until && theirs >= mine;
+        if yes {
+            // Two that stand at once cost a round. It is little, so one that asks in vain again and again does not
+            // keep this manager from standing.
+            self.due = self.due.max(now + self.timers.heartbeat);
+        }
+        Opinion { yes }
+    }
+
+    /// What to do at `now`.
+    pub(crate) fn next(&mut self, now: Instant, standing: &Standing) -> Step {
+        if !standing.votes || standing.leads {
+            return Step::Wait(now + self.timers.election_max);
+        }
+        if standing.alone {
+            let again = self.tried.map(|tried| tried + self.timers.election_min);
+            if let Some(again) = again.filter(|again| now < *again) {
+                return Step::Wait(again);
+            }
+            self.tried = Some(now);
+            return Step::Elect;
+        }
+        if now < self.due {
+            return Step::Wait(self.due);
+        }
+        self.due = now + self.patience();
+        Step::Ask
+    }
+
+    /// Whether this manager may stand after all, once a majority has said yes: it may have heard a leader meanwhile.
+    pub(crate) fn still_silent(&self, now: Instant) -> bool {
+        now >= self.loyal_until
+    }
+
+    /// The leader hands over: an election in `term` is its wish.
+    pub(crate) fn hand(&mut self, now: Instant, term: u64) {
+        self.handed = Some(term);
+        self.voted(now);
+    }
+
+    /// Whether an election in `term` is the wish of the leader before it.
+    pub(crate) fn is_handed(&self, term: u64) -> bool {
+        self.handed == Some(term)
+    }
+
+    /// How long to wait for a leader this time.
+    fn patience(&mut self) -> Duration {
+        let (min, max) = (self.timers.election_min, self.timers.election_max);
+        min + self.chance.below(max.saturating_sub(min))
+    }
+}
+
+/// Whether `granted` is a majority of each of `configs`: of two while the voters are being changed.
+pub(crate) fn majority(configs: &[BTreeSet<u64>], granted: &BTreeSet<u64>) -> bool {
+    configs.iter().all(|voters| voters.intersection(granted).count() * 2 > voters.len())
+}
+
+/// Chance, from a seed: the same seed, the same draws. It need not be hard to guess, only different on each node.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number (SplitMix64).
+    pub(crate) const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A time from zero to `limit`.
+    pub(crate) fn below(&mut self, limit: Duration) -> Duration {
+        let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.next() % micros.saturating_add(1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

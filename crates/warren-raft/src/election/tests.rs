@@ -1,0 +1,148 @@
+use super::*;
+use crate::options::TIMERS;
+use openraft::CommittedLeaderId;
+use proptest::prelude::*;
+
+const FOLLOWER: Standing = Standing { term: 3, votes: true, alone: false, leads: false };
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn log(term: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId::new(term, 1), index)
+}
+
+fn election(seed: u64, start: Instant) -> Election {
+    Election::new(TIMERS, Chance::seeded(seed), start)
+}
+
+fn wait(step: Step) -> Instant {
+    match step {
+        Step::Wait(until) => until,
+        Step::Ask | Step::Elect => panic!("{step:?}"),
+    }
+}
+
+#[test]
+fn who_hears_a_leader_neither_asks_nor_lets_another_stand() {
+    let start = Instant::now();
+    let mut election = election(1, start);
+    let (newer, mine) = (log(9, 99), log(3, 10));
+    for beat in 0..100 {
+        let now = start + TIMERS.heartbeat * beat;
+        election.heard(now);
+        let later = now + TIMERS.heartbeat;
+        assert!(wait(election.next(later, &FOLLOWER)) > later);
+        assert!(!election.answer(later, Some(&newer), Some(&mine)).yes);
+        assert!(!election.still_silent(later));
+    }
+}
+
+#[test]
+fn silence_makes_it_ask_once_per_wait_and_let_others_stand_whose_log_is_no_older() {
+    let start = Instant::now();
+    let mut election = election(2, start);
+    election.heard(start);
+    let due = wait(election.next(start, &FOLLOWER));
+    let waited = due - start;
+    assert!(waited >= TIMERS.election_min && waited <= TIMERS.election_max, "{waited:?}");
+    assert_eq!(election.next(due, &FOLLOWER), Step::Ask);
+    assert!(wait(election.next(due, &FOLLOWER)) >= due + TIMERS.election_min);
+
+    let mine = log(3, 10);
+    let silent = start + TIMERS.election_min;
+    for (theirs, yes) in [
+        (Some(log(3, 10)), true),
+        (Some(log(3, 11)), true),
+        (Some(log(4, 1)), true),
+        (Some(log(3, 9)), false),
+        (Some(log(2, 99)), false),
+        (None, false),
+    ] {
+        let opinion = election.answer(silent, theirs.as_ref(), Some(&mine));
+        assert_eq!(opinion.yes, yes, "{theirs:?}");
+        let early = silent - ms(1);
+        assert!(!election.answer(early, theirs.as_ref(), Some(&mine)).yes, "a leader was there");
+    }
+}
+
+#[test]
+fn who_gave_its_vote_waits_for_that_one_to_lead() {
+    let start = Instant::now();
+    let mut election = election(3, start);
+    let now = start + ms(5_000);
+    assert_eq!(election.next(now, &FOLLOWER), Step::Ask);
+    election.voted(now);
+    let mine = log(3, 10);
+    let later = now + TIMERS.heartbeat;
+    assert!(!election.answer(later - ms(1), Some(&mine), Some(&mine)).yes);
+    assert!(election.answer(later, Some(&mine), Some(&mine)).yes);
+    assert!(wait(election.next(later, &FOLLOWER)) >= now + TIMERS.election_min);
+}
+
+#[test]
+fn one_that_asks_in_vain_again_and_again_does_not_keep_others_from_standing() {
+    let start = Instant::now();
+    let mut election = election(4, start);
+    let mine = log(3, 10);
+    let mut now = start;
+    let mut asked = 0;
+    for _ in 0..100 {
+        now += TIMERS.election_min;
+        election.answer(now, Some(&mine), Some(&mine));
+        if election.next(now + TIMERS.election_min - ms(1), &FOLLOWER) == Step::Ask {
+            asked += 1;
+        }
+    }
+    assert!(asked > 30, "{asked} of 100");
+}
+
+#[test]
+fn the_only_voter_elects_itself_at_once_and_who_does_not_vote_never() {
+    let start = Instant::now();
+    let mut election = election(5, start);
+    let learner = Standing { votes: false, ..FOLLOWER };
+    let leader = Standing { leads: true, ..FOLLOWER };
+    for later in 0..100 {
+        wait(election.next(start + ms(later * 100), &learner));
+        wait(election.next(start + ms(later * 100), &leader));
+    }
+    let alone = Standing { alone: true, ..FOLLOWER };
+    assert_eq!(election.next(start, &alone), Step::Elect);
+    let again = wait(election.next(start + ms(1), &alone));
+    assert_eq!(election.next(again, &alone), Step::Elect, "until it leads");
+}
+
+#[test]
+fn a_term_handed_over_is_that_term_only() {
+    let start = Instant::now();
+    let mut election = election(6, start);
+    assert!(!election.is_handed(4));
+    election.hand(start, 4);
+    assert!(election.is_handed(4) && !election.is_handed(5));
+}
+
+#[test]
+fn a_majority_is_one_of_the_old_and_of_the_new_voters() {
+    let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
+    assert!(majority(&[set(&[1, 2, 3])], &set(&[1, 2])));
+    assert!(!majority(&[set(&[1, 2, 3, 4])], &set(&[1, 2, 9])));
+    assert!(!majority(&[set(&[1, 2, 3]), set(&[3, 4, 5])], &set(&[1, 2, 3])));
+    assert!(majority(&[set(&[1, 2, 3]), set(&[3, 4, 5])], &set(&[1, 3, 4])));
+}
+
+proptest! {
+    #[test]
+    fn waits_lie_between_the_two_times_and_differ_between_nodes(seed in any::<u64>()) {
+        let start = Instant::now();
+        let mut waits = BTreeSet::new();
+        for node in 0..16 {
+            let mut election = election(seed.wrapping_add(node), start);
+            let waited = wait(election.next(start, &FOLLOWER)) - start;
+            prop_assert!(waited >= TIMERS.election_min && waited <= TIMERS.election_max);
+            waits.insert(waited);
+        }
+        prop_assert!(waits.len() >= 14, "{} different waits of 16", waits.len());
+    }
+}
