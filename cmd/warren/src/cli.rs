@@ -70,7 +70,7 @@ pub fn tree() -> clap::Command {
     // `mut_subcommand` would move what it changes to the end.
     with_amounts(Cli::command().mut_subcommands(|noun| match noun.get_name() {
         "service" | "rollout" => noun.mut_subcommands(|verb| match verb.get_name() {
-            "update" | "plan" => verb.mut_args(without_default),
+            "update" | "plan" | "simulate" => verb.mut_args(without_default),
             _ => verb,
         }),
         _ => noun,
@@ -251,6 +251,7 @@ mod tests {
             &["rollout", "status"],
             &["rollout", "watch"],
             &["rollout", "plan"],
+            &["rollout", "simulate"],
             &["rollout", "timeline"],
             &["rollout", "profile", "ls"],
             &["rollout", "profile", "show"],

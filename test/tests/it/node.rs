@@ -5,11 +5,13 @@
 mod api;
 mod checks;
 mod disk;
+mod examples;
 mod faults;
 mod guide;
 mod input;
 mod releases;
 mod service;
+mod simulate;
 mod survive;
 
 use std::net::SocketAddr;

@@ -3,13 +3,12 @@
 use crate::client::{Client, ClientArgs, request};
 use crate::commands::service::update::Written;
 use crate::failure::{Failure, Outcome};
-use crate::manifest::{self, MANIFEST_BYTES_MAX};
+use crate::manifest;
 use crate::output;
 use crate::progress::WaitArgs;
 use crate::release;
 use clap::Args;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::PathBuf;
 use warren_wire::v1;
 
@@ -38,8 +37,7 @@ impl Apply {
     /// # Errors
     /// The file is wrong (nothing was changed), or a service was refused (it is named, and so are those before it).
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let (source, bytes) = self.read()?;
-        let specs = manifest::parse(&source, &bytes)?;
+        let (source, specs) = manifest::load(&self.file)?;
         let client = client.connect().await?;
         let there = existing(&client).await?;
         let mut changed: Vec<(String, u64, v1::UpdateServiceResponse)> = Vec::new();
@@ -63,21 +61,6 @@ impl Apply {
             Written { name: &name, before, answer }.wait(&client, &self.wait).await?;
         }
         Ok(())
-    }
-
-    fn read(&self) -> Outcome<(String, Vec<u8>)> {
-        // One byte more than allowed tells that there is more.
-        let most = MANIFEST_BYTES_MAX as u64 + 1;
-        let mut bytes = Vec::new();
-        if self.file.as_os_str() == "-" {
-            std::io::stdin().lock().take(most).read_to_end(&mut bytes)?;
-            return Ok(("standard input".into(), bytes));
-        }
-        let source = self.file.display().to_string();
-        let read = std::fs::File::open(&self.file)
-            .and_then(|file| file.take(most).read_to_end(&mut bytes));
-        read.map_err(|e| Failure::usage(format!("--file {source}: {e}")))?;
-        Ok((source, bytes))
     }
 
     async fn create(&self, client: &Client, spec: v1::ServiceSpec) -> Outcome<Answer> {

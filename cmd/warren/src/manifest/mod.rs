@@ -4,6 +4,8 @@
 //! fields are errors, and everything in a file is checked before anything is sent.
 
 mod convert;
+#[cfg(test)]
+mod examples;
 mod later;
 mod read;
 mod release;
@@ -12,6 +14,8 @@ mod tests;
 mod update;
 
 pub use later::Absent;
+pub use read::load;
+#[cfg(test)]
 pub use read::{MANIFEST_BYTES_MAX, parse};
 pub use release::settings;
 use update::{Canary, Update};

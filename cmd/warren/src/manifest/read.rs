@@ -4,6 +4,8 @@ use super::Manifest;
 use crate::failure::{Failure, Outcome};
 use serde_saphyr::Options;
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
 use warren_wire::v1;
 
 /// The largest manifest file: ten thousand services of a hundred bytes, and far below what a request may carry.
@@ -17,6 +19,28 @@ const ALIASES_MAX: usize = 4096;
 
 /// Nesting: the deepest field of a manifest is at 5.
 const DEPTH_MAX: usize = 16;
+
+/// Reads and checks all services of a file, or for `-` of standard input. Returns what it is called in errors as well.
+///
+/// # Errors
+/// It cannot be read, or what is wrong with it, as in [`parse`].
+pub fn load(file: &Path) -> Outcome<(String, Vec<v1::ServiceSpec>)> {
+    // One byte more than allowed tells that there is more.
+    let most = MANIFEST_BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    let source = if file.as_os_str() == "-" {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+        "standard input".to_owned()
+    } else {
+        let source = file.display().to_string();
+        let read =
+            std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes));
+        read.map_err(|e| Failure::usage(format!("--file {source}: {e}")))?;
+        source
+    };
+    let specs = parse(&source, &bytes)?;
+    Ok((source, specs))
+}
 
 /// Reads and checks all services of `bytes`; `source` names the file in errors.
 ///

@@ -296,6 +296,12 @@ impl Cluster {
         self.pass_to(until);
     }
 
+    /// Lets time pass until something happens, for `most` at the most and a millisecond at least.
+    pub(super) fn advance_to_next(&mut self, most: Duration) {
+        let next = self.next_at().map_or(most, |at| Duration::from_millis(at - self.now));
+        self.advance(next.clamp(Duration::from_millis(1), most));
+    }
+
     fn pass_to(&mut self, at: u64) {
         let before = self.time();
         self.now = self.now.max(at);

@@ -86,6 +86,20 @@ pub struct Disturbance {
     pub length: Option<Duration>,
 }
 
+impl Fault {
+    /// When it comes; at once where it is a way in which tasks behave.
+    #[must_use]
+    pub fn at(&self) -> Duration {
+        match self {
+            Self::Behave { .. } | Self::HookFails { .. } => Duration::ZERO,
+            Self::NodeLoss(disturbance) | Self::Partition(disturbance) => disturbance.at,
+            Self::LeaderChange { at }
+            | Self::QuorumLoss { at, .. }
+            | Self::ClockJump { at, .. } => *at,
+        }
+    }
+}
+
 /// How long tasks that flap are ready, and are not.
 const FLAP: Duration = Duration::from_secs(3);
 /// How long nobody leads where nothing else is said.

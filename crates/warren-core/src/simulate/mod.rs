@@ -9,6 +9,7 @@ mod agents;
 mod chance;
 mod check;
 mod cluster;
+mod course;
 mod fault;
 mod leader;
 mod machine;
@@ -17,5 +18,6 @@ mod script;
 
 pub use chance::Chance;
 pub use cluster::Cluster;
+pub use course::{Course, Finish, NODES_MAX, Risk, Scene, Simulation, TASKS_MAX, Tasks};
 pub use fault::{Behaviour, Disturbance, Fault, span};
 pub use script::play;

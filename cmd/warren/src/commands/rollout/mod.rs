@@ -9,6 +9,7 @@ pub mod profile;
 pub mod promote;
 pub mod resume;
 pub mod retry;
+pub mod simulate;
 pub mod status;
 pub mod timeline;
 pub mod watch;
@@ -31,6 +32,8 @@ pub enum Rollout {
     Watch(watch::Watch),
     /// Say what an update would do, and change nothing
     Plan(Box<plan::Plan>),
+    /// Play a release in a model of the cluster, with what may go wrong, and change nothing
+    Simulate(Box<simulate::Simulate>),
     /// Hold a release where it is
     Pause(pause::Pause),
     /// Let a paused release go on
@@ -61,6 +64,7 @@ impl Rollout {
             Self::Status(command) => command.run(client).await,
             Self::Watch(command) => command.run(client).await,
             Self::Plan(command) => Box::pin(command.run(client)).await,
+            Self::Simulate(command) => Box::pin(command.run(client)).await,
             Self::Pause(command) => command.run(client).await,
             Self::Resume(command) => command.run(client).await,
             Self::Promote(command) => command.run(client).await,
