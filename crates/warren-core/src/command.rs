@@ -6,7 +6,7 @@ use crate::id::{
 };
 use crate::node::{Availability, NodeFacts, Role};
 use crate::rollout::{Back, Move, Phase as RolloutPhase, Promotion};
-use crate::service::Actor;
+use crate::service::{Actor, Freeze};
 use crate::spec::{LabelKey, RoleName, ServiceName, ServiceSpec};
 use crate::state::ClusterId;
 use crate::task::{End, Phase, StopReason};
@@ -235,6 +235,9 @@ pub enum Command {
         reason: Option<String>,
         /// Who.
         by: Actor,
+        /// The freeze that the author saw, and that this one replaces or ends; absent where there was none. Where another
+        /// one holds by now, nothing changes.
+        seen: Option<Freeze>,
     },
     /// Calls of hooks were answered, or given up.
     SettleNotices {
@@ -322,6 +325,8 @@ pub enum Applied {
         generation: Generation,
         /// What it waits for.
         behind: RolloutId,
+        /// The id that its own release will have.
+        release: RolloutId,
     },
     /// A rollout was begun or steered.
     Rollout {
@@ -331,6 +336,8 @@ pub enum Applied {
         service: ServiceId,
         /// The service's generation now.
         generation: Generation,
+        /// Whose update waited and was dropped for it.
+        dropped: Option<Actor>,
     },
 }
 
@@ -437,13 +444,35 @@ pub enum Rejection {
     },
     /// A freeze holds it.
     #[error(
-        "releases are frozen by {by}: {reason}. Wait for `warren freeze off`, or override it with a reason"
+        "releases are frozen by {by}: {reason}. Wait for its end (`warren freeze off{}`), or begin a release with \
+         `warren service update --override-freeze REASON`", named(service.as_ref())
     )]
     Frozen {
+        /// Which service is frozen; all where absent.
+        service: Option<ServiceName>,
         /// Who froze.
         by: Actor,
         /// Why.
         reason: String,
+    },
+    /// It is frozen already, by somebody else or for another reason.
+    #[error(
+        "releases of {} are frozen already by {by}: {reason}. End that with `warren freeze off{}` first",
+        services(service.as_ref()), named(service.as_ref())
+    )]
+    FrozenAlready {
+        /// Which service; all where absent.
+        service: Option<ServiceName>,
+        /// Who froze.
+        by: Actor,
+        /// Why.
+        reason: String,
+    },
+    /// There is no freeze to end.
+    #[error("releases of {} are not frozen: `warren freeze status` shows what is", services(service.as_ref()))]
+    NotFrozen {
+        /// Which service; all where absent.
+        service: Option<ServiceName>,
     },
     /// A subnet that cannot be had.
     #[error("no subnet for the node: {0}")]
@@ -451,4 +480,12 @@ pub enum Rejection {
     /// A plan made from an older state. Planned again, it comes out right.
     #[error("the plan is stale: {0}")]
     Stale(String),
+}
+
+fn named(service: Option<&ServiceName>) -> String {
+    service.map(|name| format!(" {name}")).unwrap_or_default()
+}
+
+fn services(service: Option<&ServiceName>) -> String {
+    service.map_or_else(|| "all services".to_owned(), ToString::to_string)
 }

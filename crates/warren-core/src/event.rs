@@ -123,6 +123,13 @@ pub enum ServiceChange {
     Accepted(RevisionNumber),
     /// Given a new intent, which waits for the end of the release under way.
     Queued,
+    /// The intent that waited is dropped.
+    Unqueued {
+        /// Whose it was.
+        of: Actor,
+        /// Why.
+        why: String,
+    },
 }
 
 /// What became of a task.
@@ -169,6 +176,12 @@ impl fmt::Display for EventKind {
                 ServiceChange::Deleted => write!(f, "service {name} deleted by {by}"),
                 ServiceChange::Removed => write!(f, "service {name} is gone"),
                 ServiceChange::Queued => write!(f, "an update of service {name} by {by} waits"),
+                ServiceChange::Unqueued { of, why } => {
+                    write!(
+                        f,
+                        "the update of service {name} by {of} that waited is dropped: {why} (by {by})"
+                    )
+                }
                 ServiceChange::Accepted(revision) => {
                     write!(f, "service {name} runs {revision} on every slot")
                 }

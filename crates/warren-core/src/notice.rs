@@ -57,6 +57,8 @@ impl Happened {
             Self::Entered { phase, .. } => return phase.to_string(),
             Self::Ended { outcome, .. } => return outcome.to_string(),
             Self::Started => "started",
+            Self::FreezeOverridden { .. } => "freeze-overridden",
+            Self::Unqueued { .. } => "unqueued",
             Self::Shifted { .. } => "shifted",
             Self::SlotFailed { .. } => "slot-failed",
             Self::Paused { .. } => "paused",

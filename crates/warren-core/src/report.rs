@@ -1,8 +1,10 @@
 //! What is waited for, as data. `warren why`, `service ps` and the live progress print this and nothing else.
 
-use crate::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use crate::id::{NodeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId};
 use crate::rollout::RolloutWait;
 use crate::scheduler::Explain;
+use crate::service::Actor;
+use crate::spec::Image;
 use crate::task::{Phase, StopReason};
 use crate::time::ClusterTime;
 use std::collections::BTreeMap;
@@ -139,6 +141,17 @@ pub enum WaitReason {
         /// What limits it now.
         limit: &'static str,
     },
+    /// An update waits for the end of the release under way.
+    Queued {
+        /// The release that it will be.
+        release: RolloutId,
+        /// Who wrote it.
+        by: Actor,
+        /// What its tasks are to run.
+        image: Image,
+        /// What it waits for.
+        behind: RolloutId,
+    },
     /// A new leader has not heard from every node how its tasks do.
     Listening,
     /// The release under way waits.
@@ -189,6 +202,12 @@ impl fmt::Display for WaitReason {
             Self::MinReady { task } => write!(f, "{task} is ready and must stay so"),
             Self::Replacing { left, revision, limit } => {
                 write!(f, "{left} tasks still to be replaced by {revision} ({limit})")
+            }
+            Self::Queued { release, by, image, behind } => {
+                write!(
+                    f,
+                    "the update by {by} to {image} (release {release}) waits for the end of {behind}"
+                )
             }
             Self::Listening => f.write_str("the new leader has not heard of all its tasks yet"),
             Self::Release(wait) => write!(f, "release: {wait}"),

@@ -1,6 +1,6 @@
 //! Services and their revisions.
 
-use crate::id::{Generation, RevisionNumber, ServiceId, Slot};
+use crate::id::{Generation, RevisionNumber, RolloutId, ServiceId, Slot};
 use crate::rollout::Rollout;
 use crate::spec::{Hash, ServiceSpec, Template};
 use crate::time::{ClusterTime, WallTime};
@@ -92,8 +92,12 @@ pub struct Freeze {
 /// An update that waits for the end of an earlier one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct QueuedUpdate {
+    /// The id that its release will have.
+    pub id: RolloutId,
     /// The intent.
     pub spec: ServiceSpec,
+    /// What the service's intent was when it was written. What the update left as it was then is the newest when it begins.
+    pub base: Box<ServiceSpec>,
     /// Who.
     pub by: Actor,
     /// Why, in their words.

@@ -141,13 +141,20 @@ fn open(windows: &[FreezeWindow], now: WallTime) -> Option<&FreezeWindow> {
     windows.iter().find(|window| window.is_open(now))
 }
 
+/// Whether a window made this freeze, and no person.
+pub(crate) fn is_window(freeze: &Freeze) -> bool {
+    freeze.by.0.starts_with(ACTOR)
+}
+
 /// What is to be proposed, where `freeze` holds all releases at `now`.
 fn due(windows: &[FreezeWindow], freeze: Option<&Freeze>, now: WallTime) -> Option<Command> {
-    let mine = freeze.is_none_or(|freeze| freeze.by.0.starts_with(ACTOR));
+    let mine = freeze.is_none_or(is_window);
     if !mine {
         return None;
     }
-    let set = |reason, by| Some(Command::SetFreeze { service: None, reason, by });
+    // Where a person has frozen since, the guard refuses this.
+    let seen = freeze.cloned();
+    let set = |reason, by| Some(Command::SetFreeze { service: None, reason, by, seen });
     match (open(windows, now), freeze) {
         (Some(window), Some(freeze)) if freeze.by == window.actor() => None,
         (Some(window), Some(_) | None) => set(Some(window.reason.clone()), window.actor()),
@@ -293,18 +300,27 @@ mod tests {
             let (by, reason) = (Actor(by.to_owned()), "why".to_owned());
             Freeze { by, reason, since: ClusterTime::START, wall: WallTime(0) }
         };
-        let set = |reason: Option<&str>, by: &str| {
+        let set = |seen: Option<&Freeze>, reason: Option<&str>, by: &str| {
             let (reason, by) = (reason.map(str::to_owned), Actor(by.to_owned()));
-            Some(Command::SetFreeze { service: None, reason, by })
+            Some(Command::SetFreeze { service: None, reason, by, seen: seen.cloned() })
         };
         let (window, other) = (by("freeze window weekend"), by("freeze window gone"));
         let person = by("ann");
-        assert_eq!(due(&weekend, None, inside), set(Some("weekend"), "freeze window weekend"));
+        assert_eq!(
+            due(&weekend, None, inside),
+            set(None, Some("weekend"), "freeze window weekend")
+        );
         assert_eq!(due(&weekend, None, outside), None);
         assert_eq!(due(&weekend, Some(&window), inside), None);
-        assert_eq!(due(&weekend, Some(&window), outside), set(None, "freeze window weekend"));
-        assert_eq!(due(&[], Some(&window), inside), set(None, "freeze window weekend"));
-        let renamed = set(Some("weekend"), "freeze window weekend");
+        assert_eq!(
+            due(&weekend, Some(&window), outside),
+            set(Some(&window), None, "freeze window weekend")
+        );
+        assert_eq!(
+            due(&[], Some(&window), inside),
+            set(Some(&window), None, "freeze window weekend")
+        );
+        let renamed = set(Some(&other), Some("weekend"), "freeze window weekend");
         assert_eq!(due(&weekend, Some(&other), inside), renamed);
         assert_eq!(due(&weekend, Some(&person), inside), None);
         assert_eq!(due(&weekend, Some(&person), outside), None);

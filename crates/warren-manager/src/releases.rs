@@ -147,7 +147,9 @@ pub(crate) fn counts(state: &State, events: &[Arc<Event>]) -> Vec<Count> {
             | Happened::HooksCalled { .. }
             | Happened::HookFailed { .. }
             | Happened::Accepted
-            | Happened::Retried { .. } => {}
+            | Happened::Retried { .. }
+            | Happened::FreezeOverridden { .. }
+            | Happened::Unqueued { .. } => {}
         }
     }
     counts
@@ -195,6 +197,8 @@ fn log(state: &State, event: &Event) {
         | Happened::Accepted
         | Happened::Aborted { .. }
         | Happened::Retried { .. }
+        | Happened::FreezeOverridden { .. }
+        | Happened::Unqueued { .. }
         | Happened::Ended { .. } => {
             let step = rollout.filter(|rollout| !rollout.steps.is_empty());
             (rollout.map(|rollout| rollout.phase), step.map_or(0, |rollout| rollout.step + 1))

@@ -99,7 +99,9 @@ impl From<Rejection> for ApiError {
 fn code_of(rejection: &Rejection) -> Code {
     match rejection {
         Rejection::AlreadyInitialised | Rejection::NameTaken { .. } => Code::AlreadyExists,
-        Rejection::NoService(_) | Rejection::NoNode(_) => Code::NotFound,
+        Rejection::NoService(_) | Rejection::NoNode(_) | Rejection::NotFrozen { .. } => {
+            Code::NotFound
+        }
         Rejection::NameFixed(_) => Code::InvalidArgument,
         Rejection::Conflict { .. } | Rejection::Deleting(_) | Rejection::Stale(_) => Code::Aborted,
         Rejection::NotScalable(_)
@@ -107,7 +109,8 @@ fn code_of(rejection: &Rejection) -> Code {
         | Rejection::NoRollout { .. }
         | Rejection::NothingBefore(_)
         | Rejection::NotNow(_)
-        | Rejection::Frozen { .. } => Code::FailedPrecondition,
+        | Rejection::Frozen { .. }
+        | Rejection::FrozenAlready { .. } => Code::FailedPrecondition,
         Rejection::Unfit(_) => Code::InvalidArgument,
         Rejection::NotYours { .. } => Code::PermissionDenied,
         Rejection::TooMany { .. } | Rejection::NoSubnet(_) => Code::ResourceExhausted,

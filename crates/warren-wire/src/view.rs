@@ -9,7 +9,7 @@ use crate::convert::{event, labels_text, spec, task as words, template};
 use crate::v1;
 use warren_core::State;
 use warren_core::event::Event;
-use warren_core::id::NodeId;
+use warren_core::id::{NodeId, RevisionNumber};
 use warren_core::node::Node;
 use warren_core::observed::Observed;
 use warren_core::report::{Report, ServiceReport, Wait};
@@ -210,8 +210,21 @@ impl Sources<'_> {
             current: service.current == revision.number,
             stable: service.stable == Some(revision.number),
             running: u32::try_from(running).unwrap_or(u32::MAX),
+            last_good_ago_ms: revision.last_good.map(|at| millis(self.now.since(at))),
+            outcome: outcome(service, revision.number),
         }
     }
+}
+
+/// How the last release to a revision ended; the phase of one under way.
+fn outcome(service: &Service, revision: RevisionNumber) -> String {
+    let mut newest_first = service.rollout.iter().chain(service.past.iter().rev());
+    let last = newest_first.find(|rollout| rollout.to == revision);
+    let words = last.map(|last| match &last.end {
+        Some(end) => end.outcome.to_string(),
+        None => last.phase.to_string(),
+    });
+    words.unwrap_or_default()
 }
 
 /// The message of one entry's events, oldest first.

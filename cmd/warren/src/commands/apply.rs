@@ -1,7 +1,7 @@
 //! `warren apply`
 
 use crate::client::{Client, ClientArgs, request};
-use crate::commands::service::update::Written;
+use crate::commands::service::update::{self, Written};
 use crate::failure::{Failure, Outcome};
 use crate::manifest;
 use crate::output;
@@ -68,7 +68,8 @@ impl Apply {
         let made = client.services().create_service(request(asked)).await?.into_inner();
         // A first release has nothing to go back to: it is waited for as tasks are.
         let service = made.service.map(|made| v1::Service { rollout: None, ..made });
-        Ok(("created", v1::UpdateServiceResponse { service, changed: true, queued: false }))
+        let answer = v1::UpdateServiceResponse { service, changed: true, ..Default::default() };
+        Ok(("created", answer))
     }
 
     async fn update(
@@ -85,8 +86,18 @@ impl Apply {
             skip_resolve: self.skip_resolve,
             ..Default::default()
         };
+        let name = there.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default();
+        let notes = update::foresee(client, &name, &asked).await;
         let answer = client.services().update_service(request(asked)).await?.into_inner();
-        Ok((if answer.changed { "updated" } else { "unchanged" }, answer))
+        if answer.changed {
+            notes.iter().for_each(output::say);
+        }
+        let word = match (answer.changed, answer.queued) {
+            (false, _) => "unchanged",
+            (true, false) => "updated",
+            (true, true) => "queued",
+        };
+        Ok((word, answer))
     }
 }
 

@@ -19,21 +19,30 @@ pub enum Aim {
     Forward(u64),
     /// This one: to bring the earlier version back.
     Back(u64),
-    /// The first one after this: to complete.
-    After(u64),
+    /// The one that an update which waits will begin: to complete. It has this id already.
+    Queued(u64),
 }
 
 impl Aim {
     /// This release, for what it does now: complete, or go back.
     pub fn of(rollout: &v1::Rollout) -> Self {
-        let is_back = rollout.phase.starts_with("roll") || !rollout.trigger.is_empty();
-        if is_back { Self::Back(number(rollout)) } else { Self::Forward(number(rollout)) }
+        if is_back(rollout) { Self::Back(number(rollout)) } else { Self::Forward(number(rollout)) }
     }
+}
+
+/// Whether it goes back, or went.
+fn is_back(rollout: &v1::Rollout) -> bool {
+    rollout.phase.starts_with("roll") || !rollout.trigger.is_empty()
 }
 
 /// The number in an id as `r7`.
 pub fn number(rollout: &v1::Rollout) -> u64 {
-    rollout.id.trim_start_matches('r').parse().unwrap_or(0)
+    number_of(&rollout.id)
+}
+
+/// The number in an id as `r7`.
+pub fn number_of(id: &str) -> u64 {
+    id.trim_start_matches('r').parse().unwrap_or(0)
 }
 
 /// Where the view goes.
@@ -68,9 +77,9 @@ pub async fn follow(client: &Client, name: &str, aim: Aim, show: Show, wait: &Wa
         end = until_end(client, name, aim, &mut screen) => end,
         () = passed(deadline) => {
             let time = output::duration(wait.wait_timeout.unwrap_or_default());
-            Err(given_up(name, &screen, &format!("the release has not ended after {time}")))
+            Err(given_up(name, aim, &screen, &format!("not done after {time}")))
         }
-        _ = tokio::signal::ctrl_c() => Err(given_up(name, &screen, "stopped watching")),
+        _ = tokio::signal::ctrl_c() => Err(given_up(name, aim, &screen, "stopped watching")),
     };
     screen.end();
     let end = end?;
@@ -89,15 +98,20 @@ fn again(name: &str) -> String {
     format!("see it with `warren rollout watch {name}`")
 }
 
-fn given_up(name: &str, screen: &Screen, why: &str) -> Failure {
+fn given_up(name: &str, aim: Aim, screen: &Screen, why: &str) -> Failure {
     let standing = match &screen.last {
         Some(last) => super::brief(last),
-        None => "nothing was heard of it yet".into(),
+        None => "it has not begun".into(),
     };
-    Failure::new(Exit::Unfinished, format!("{name}: {why}; {standing}")).hint(format!(
-        "the release goes on; {}, take it back with `warren service rollback {name}`",
-        again(name)
-    ))
+    let goes_back = matches!(aim, Aim::Back(_)) || screen.last.as_ref().is_some_and(is_back);
+    let instead = if goes_back {
+        format!("bring all traffic back at once with `warren service rollback {name} --now`")
+    } else {
+        format!("take it back with `warren service rollback {name}`")
+    };
+    let what = if goes_back { "the rollback" } else { "the release" };
+    Failure::new(Exit::Unfinished, format!("{name}: {why}; {standing}"))
+        .hint(format!("{what} goes on; {}, {instead}", again(name)))
 }
 
 /// Watches across changes of leaders until the release that is meant has ended.
@@ -142,7 +156,12 @@ async fn watch(
         };
         let Some(seen) = seen else { continue };
         match place(&seen, aim) {
-            Place::Before => {}
+            Place::Before => {
+                if let (Aim::Queued(meant), None) = (aim, &seen.queued) {
+                    return Ok(Some(dropped(&seen, meant)));
+                }
+                screen.before(&seen);
+            }
             Place::Meant => {
                 screen.show(&seen)?;
                 if !seen.outcome.is_empty() {
@@ -181,9 +200,7 @@ fn place(seen: &v1::Rollout, aim: Aim) -> Place {
     let seen = number(seen);
     match aim {
         Aim::Any => Place::Meant,
-        Aim::After(before) if seen > before => Place::Meant,
-        Aim::After(_) => Place::Before,
-        Aim::Forward(meant) | Aim::Back(meant) => match seen.cmp(&meant) {
+        Aim::Forward(meant) | Aim::Back(meant) | Aim::Queued(meant) => match seen.cmp(&meant) {
             std::cmp::Ordering::Less => Place::Before,
             std::cmp::Ordering::Equal => Place::Meant,
             std::cmp::Ordering::Greater => Place::Later,
@@ -197,13 +214,33 @@ async fn past(client: &Client, name: &str, aim: Aim, later: &v1::Rollout) -> Out
     let list = client.rollouts().list_rollouts(request(asked)).await.map_err(of_service)?;
     let mut rollouts = list.into_inner().rollouts.into_iter();
     let meant = rollouts.find(|rollout| place(rollout, aim) == Place::Meant);
-    Ok(meant.unwrap_or_else(|| v1::Rollout {
-        service: name.to_owned(),
-        outcome: "superseded".into(),
-        reason: format!("by {}", later.id),
-        ..v1::Rollout::default()
-    }))
+    Ok(match (meant, aim) {
+        (Some(meant), _) => meant,
+        (None, Aim::Queued(meant)) => dropped(later, meant),
+        (None, Aim::Any | Aim::Forward(_) | Aim::Back(_)) => v1::Rollout {
+            service: name.to_owned(),
+            outcome: "superseded".into(),
+            reason: format!("by {}", later.id),
+            ..v1::Rollout::default()
+        },
+    })
 }
+
+/// The end of an update that waited and never became a release: `seen` is what is there in its place.
+fn dropped(seen: &v1::Rollout, meant: u64) -> v1::Rollout {
+    let told = seen.timeline.iter().rev().find(|moment| moment.action == "unqueued");
+    let why = told.map(|moment| view::by(moment, &moment.text));
+    v1::Rollout {
+        id: format!("r{meant}"),
+        service: seen.service.clone(),
+        outcome: DROPPED.into(),
+        reason: why.unwrap_or_else(|| format!("release {} took its place", seen.id)),
+        ..v1::Rollout::default()
+    }
+}
+
+/// What became of an update that waited and was dropped, in the place of an outcome.
+const DROPPED: &str = "dropped";
 
 /// What the end means for who waited.
 fn verdict(end: &v1::Rollout, aim: Aim) -> Outcome<String> {
@@ -212,6 +249,11 @@ fn verdict(end: &v1::Rollout, aim: Aim) -> Outcome<String> {
     let is_back = matches!(aim, Aim::Back(_));
     let reason = if end.reason.is_empty() { String::new() } else { format!(": {}", end.reason) };
     let failed = |exit, what: String| Err(Failure::new(exit, format!("{name}: {what}{reason}")));
+    if end.outcome == DROPPED {
+        let what = format!("the update that waited for release {} never began{reason}", end.id);
+        return Err(Failure::new(Exit::Superseded, format!("{name}: {what}"))
+            .hint(format!("`warren service history {name}` shows what ran in its place")));
+    }
     let way = super::way(end);
     let hint = |failure: Failure| {
         failure.hint(format!("`warren rollout timeline {name}` shows what happened"))
@@ -240,6 +282,8 @@ struct Screen {
     show: Show,
     shown: Option<Shown>,
     last: Option<v1::Rollout>,
+    /// What is waited for before the release that is meant, as it was said last.
+    waited: String,
 }
 
 impl Screen {
@@ -249,7 +293,29 @@ impl Screen {
             Show::Data => output::live() && std::io::stdout().is_terminal(),
             Show::Json => false,
         };
-        Self { show, shown: live.then(Shown::new), last: None }
+        Self { show, shown: live.then(Shown::new), last: None, waited: String::new() }
+    }
+
+    /// Says what an update waits for that has not begun, once for each phase of it.
+    fn before(&mut self, seen: &v1::Rollout) {
+        let text = match &seen.queued {
+            Some(queued) if seen.outcome.is_empty() => format!(
+                "{}: {} waits for the end of {}: {}",
+                seen.service,
+                queued.id,
+                seen.id,
+                super::brief(seen)
+            ),
+            Some(_) | None => return,
+        };
+        if text == self.waited || self.show == Show::Json {
+            return;
+        }
+        match &mut self.shown {
+            Some(shown) => shown.show(vec![text.clone()]),
+            None => output::say(&text),
+        }
+        self.waited = text;
     }
 
     fn is_live(&self) -> bool {
@@ -328,8 +394,9 @@ mod tests {
             (Aim::Forward(7), Place::Meant),
             (Aim::Back(8), Place::Before),
             (Aim::Forward(6), Place::Later),
-            (Aim::After(6), Place::Meant),
-            (Aim::After(7), Place::Before),
+            (Aim::Queued(7), Place::Meant),
+            (Aim::Queued(8), Place::Before),
+            (Aim::Queued(6), Place::Later),
         ] {
             assert_eq!(place(&seen, aim), expected, "{aim:?}");
         }
@@ -342,11 +409,29 @@ mod tests {
     fn who_stops_watching_is_told_how_to_go_on() {
         let mut screen = Screen::new(Show::Json);
         screen.last = Some(canary());
-        let failure = given_up("web", &screen, "stopped watching");
+        let failure = given_up("web", Aim::Forward(7), &screen, "stopped watching");
         assert_eq!(failure.exit, Exit::Unfinished as u8);
         let told = failure.to_string();
         for says in ["goes on", "rollout watch web", "service rollback web", "step 2 of 4"] {
             assert!(told.contains(says), "{told}");
         }
+        let told = given_up("web", Aim::Back(7), &screen, "stopped watching").to_string();
+        assert!(told.contains("the rollback goes on"), "{told}");
+        assert!(told.contains("rollback web --now") && !told.contains("take it back"), "{told}");
+    }
+
+    #[test]
+    fn an_update_that_waited_and_was_dropped_is_no_success_of_another() {
+        let text = "the update by ann that waited (release r9) is dropped: rolled back".to_owned();
+        let (by, action) = ("bob".to_owned(), "unqueued".to_owned());
+        let moment = v1::Moment { text, by, action, ..v1::Moment::default() };
+        let mut seen = canary();
+        seen.timeline.push(moment);
+        let failure = verdict(&dropped(&seen, 9), Aim::Queued(9)).unwrap_err();
+        assert_eq!(failure.exit, Exit::Superseded as u8);
+        let told = failure.to_string();
+        assert!(told.contains("is dropped: rolled back (bob)"), "{told}");
+        let told = verdict(&dropped(&canary(), 9), Aim::Queued(9)).unwrap_err().to_string();
+        assert!(told.contains("never began: release r7 took its place"), "{told}");
     }
 }

@@ -4,8 +4,9 @@ mod follow;
 mod page;
 mod view;
 
-pub use follow::{Aim, Show, follow, number, one};
+pub use follow::{Aim, Show, follow, number, number_of, one};
 pub use page::page;
+pub use view::queued;
 
 use crate::output;
 use std::time::Duration;

@@ -21,6 +21,7 @@ pub fn page(rollout: &v1::Rollout) -> String {
         ("digest", rollout.to_digest.clone()),
         ("started", started(rollout)),
         ("cause", rollout.cause.clone()),
+        ("freeze", overridden(rollout)),
         ("standing", now(rollout)),
         ("why", why(rollout)),
         ("tasks", tasks.collect::<Vec<_>>().join("; ")),
@@ -30,10 +31,15 @@ pub fn page(rollout: &v1::Rollout) -> String {
     list(&mut text, "waiting", rollout.waits.iter().cloned());
     list(&mut text, "approval wanted", some(&rollout.approval_wanted).into_iter());
     list(&mut text, "approvals", rollout.approvals.iter().cloned());
+    list(&mut text, "queued", rollout.queued.iter().map(view::queued));
     list(&mut text, "failed", rollout.failures.iter().cloned());
     let from = rollout.timeline.len().saturating_sub(MOMENTS_SHOWN);
     list(&mut text, "last", rollout.timeline.iter().skip(from).map(view::told));
     text
+}
+
+fn overridden(rollout: &v1::Rollout) -> String {
+    some(&rollout.freeze_override).map(|why| format!("overridden: {why}")).unwrap_or_default()
 }
 
 fn some(text: &str) -> Option<String> {

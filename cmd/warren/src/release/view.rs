@@ -34,6 +34,9 @@ pub fn live(rollout: &v1::Rollout, width: usize) -> Vec<String> {
     if !rollout.approval_wanted.is_empty() {
         add("approval", rollout.approval_wanted.clone());
     }
+    if let Some(next) = &rollout.queued {
+        add("queued", queued(next));
+    }
     let from = rollout.timeline.len().saturating_sub(MOMENTS_SHOWN);
     for (i, moment) in rollout.timeline.iter().skip(from).enumerate() {
         add(if i == 0 { "last" } else { "" }, told(moment));
@@ -126,11 +129,21 @@ fn ready(tasks: &v1::RevisionTasks) -> String {
 
 /// A moment of the timeline: `+12s shifted`, with who, where that was a person.
 pub fn told(moment: &v1::Moment) -> String {
-    let by = match moment.by.as_str() {
-        "" | "warren" => String::new(),
-        by => format!(" ({by})"),
-    };
-    format!("+{} {}{by}", span(moment.after_ms), moment.text)
+    format!("+{} {}", span(moment.after_ms), by(moment, &moment.text))
+}
+
+/// A text with who did it, where that was a person.
+pub fn by(moment: &v1::Moment, text: &str) -> String {
+    match moment.by.as_str() {
+        "" | "warren" => text.to_owned(),
+        by => format!("{text} ({by})"),
+    }
+}
+
+/// The update that waits for the end of a release: `r13 by bob to web:v3: a faster answer`.
+pub fn queued(queued: &v1::QueuedUpdate) -> String {
+    let cause = if queued.cause.is_empty() { String::new() } else { format!(": {}", queued.cause) };
+    format!("{} by {} to {}{cause}", queued.id, queued.by, queued.image)
 }
 
 /// What makes a line of its own when it changes.

@@ -82,6 +82,11 @@ pub(super) fn plan<'a>(planner: &mut Planner<'a>, service: &'a Service, tasks: &
     } else {
         rest(planner, service, tasks)
     };
+    if let Some((queued, live)) = service.queued.as_ref().zip(service.rollout.as_ref()) {
+        let (by, image) = (queued.by.clone(), queued.spec.template.image.clone());
+        let reason = WaitReason::Queued { release: queued.id, by, image, behind: live.id };
+        report.wait(Wait { slot: None, reason, since: Some(queued.since), until: None });
+    }
     report.running = count(tasks, |task| task.is_live() && task.phase == Phase::Running);
     report.ready = count(tasks, |task| task.is_serving());
     report.status = status(service, tasks, &report);

@@ -86,12 +86,12 @@ pub fn forecast(
         triggers: Vec::new(),
         notes: Vec::new(),
     };
+    spec.check_strategy()?;
     if spec.template == service.spec.template {
         forecast.notes.push(unchanged(service, spec));
         return Ok(forecast);
     }
-    let wanted = Service { spec: spec.clone(), ..service.clone() };
-    wanted.check_strategy(spec.update.strategy)?;
+    spec.check_replacing()?;
     forecast.changes = true;
     let live = service.rollout.as_deref().filter(|live| !live.phase.is_accepted());
     if let Some(live) = live.filter(|live| live.from.is_some() && to == service.stable) {

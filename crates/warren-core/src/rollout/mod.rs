@@ -32,7 +32,7 @@ pub use facts::{Facts, Track, Verdict};
 pub use forecast::{Forecast, Planned, forecast};
 pub use moves::Move;
 pub use object::{
-    Abort, Approval, Called, End, Haste, Paused, REASON_BYTES_MAX, ROLLOUTS_KEPT, Rollout,
+    Abort, Approval, Called, End, Haste, Paused, REASON_BYTES_MAX, ROLLOUTS_KEPT, Rollout, Runs,
 };
 pub use phase::{Back, Kind, Outcome, Pause, Phase, Trigger};
 pub use step::{Next, RolloutWait, Shape, steps_of};

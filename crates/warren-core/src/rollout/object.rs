@@ -1,9 +1,9 @@
 //! The object that a release is, as the managers agree on it.
 
-use super::{Back, Kind, Moment, Outcome, Pause, Phase, Trigger};
+use super::{Back, Kind, MOMENTS_KEPT, Moment, Outcome, Pause, Phase, Trigger};
 use crate::id::{NoticeId, RevisionNumber, RolloutId, Slot};
-use crate::service::Actor;
-use crate::spec::{HookPoint, RoleName, Step, Strategy, UpdateSettings};
+use crate::service::{Actor, Service};
+use crate::spec::{HookPoint, Image, PinnedImage, RoleName, Step, Strategy, UpdateSettings};
 use crate::time::{ClusterTime, WallTime};
 use crate::units::Weight;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,23 @@ pub enum Haste {
     Full,
 }
 
+/// What the tasks of a revision run, for a history that outlives the revision.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Runs {
+    /// The image.
+    pub image: Image,
+    /// What its name meant, where that was resolved.
+    pub pinned: Option<PinnedImage>,
+}
+
+impl Runs {
+    /// What tasks of `revision` run; absent where it is not kept.
+    pub(crate) fn of(service: &Service, revision: RevisionNumber) -> Option<Self> {
+        let template = &service.revisions.get(&revision)?.template;
+        Some(Self { image: template.image.clone(), pinned: template.pinned.clone() })
+    }
+}
+
 /// A move of a service from one revision to another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rollout {
@@ -136,6 +153,10 @@ pub struct Rollout {
     pub freeze_override: Option<String>,
     /// Why it goes back, once it does.
     pub abort: Option<Abort>,
+    /// What the tasks of `from` run.
+    pub from_runs: Option<Runs>,
+    /// What the tasks of `to` run.
+    pub to_runs: Option<Runs>,
     /// Who started it.
     pub by: Actor,
     /// Why, in their words.
@@ -164,6 +185,20 @@ pub struct End {
 }
 
 impl Rollout {
+    /// Writes into the timeline.
+    pub(crate) fn note(&mut self, moment: Moment) {
+        if self.timeline.len() == MOMENTS_KEPT {
+            self.timeline.remove(MOMENTS_KEPT / 2);
+        }
+        self.timeline.push(moment);
+    }
+
+    /// Why it goes on in spite of a freeze, in the words of who said so. Ways back are never held and need none.
+    #[must_use]
+    pub fn overrides_freeze(&self) -> Option<&str> {
+        self.freeze_override.as_deref().filter(|_| self.kind != Kind::Rollback)
+    }
+
     /// The step it is in; absent for a strategy without steps.
     #[must_use]
     pub fn current_step(&self) -> Option<&Step> {

@@ -1,7 +1,7 @@
 //! What happened to a release, for people and for those who are told.
 
 use super::{Back, Outcome, Pause, Phase, Trigger};
-use crate::id::Slot;
+use crate::id::{RolloutId, Slot};
 use crate::service::Actor;
 use crate::spec::{HookPoint, RoleName};
 use crate::time::{ClusterTime, WallTime};
@@ -30,6 +30,20 @@ pub struct Moment {
 pub enum Happened {
     /// It began.
     Started,
+    /// It began, or waits to, in spite of a freeze.
+    FreezeOverridden {
+        /// Why, in the words of who said so.
+        reason: String,
+    },
+    /// The update that waited for its end was dropped.
+    Unqueued {
+        /// The release that it would have been.
+        release: RolloutId,
+        /// Whose it was.
+        of: Actor,
+        /// Why.
+        why: String,
+    },
     /// It came to a phase.
     Entered {
         /// Which.
@@ -115,6 +129,10 @@ impl fmt::Display for Happened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started => f.write_str("started"),
+            Self::FreezeOverridden { reason } => write!(f, "in spite of a freeze: {reason}"),
+            Self::Unqueued { release, of, why } => {
+                write!(f, "the update by {of} that waited (release {release}) is dropped: {why}")
+            }
             Self::Entered { phase, step: 0 } => write!(f, "{phase}"),
             Self::Entered { phase, step } => write!(f, "step {step}: {phase}"),
             Self::Shifted { weight, epoch } => {

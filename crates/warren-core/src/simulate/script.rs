@@ -188,11 +188,12 @@ impl Script {
                 let on = flags.word(0)? == "on";
                 let reason = on.then(|| flags.words[1..].join(" "));
                 let named = flags.value("service").map(|name| self.service(name)).transpose()?;
-                Command::SetFreeze {
-                    service: named.map(|service| service.id),
-                    reason,
-                    by: self.by(),
-                }
+                let all = self.cluster.state().freeze().cloned();
+                let holds = named.as_ref().map_or(all, |service| service.frozen.clone());
+                // Whoever freezes expects none, whoever ends one has seen it.
+                let seen = holds.filter(|_| !on);
+                let service = named.map(|service| service.id);
+                Command::SetFreeze { service, reason, by: self.by(), seen }
             }
             verb => {
                 let service = self.service(flags.word(0)?)?;
@@ -324,12 +325,17 @@ fn is_told(event: &Event) -> bool {
 
 fn answered(applied: &Applied) -> String {
     match applied {
-        Applied::Queued { behind, .. } => format!("queued behind {behind}\n"),
+        Applied::Queued { behind, release, .. } => {
+            format!("queued behind {behind}, as {release}\n")
+        }
         Applied::Service { changed: false, .. } => "unchanged\n".to_owned(),
         Applied::Service { .. }
         | Applied::Done
         | Applied::Node { .. }
         | Applied::Tasks(_)
-        | Applied::Rollout { .. } => String::new(),
+        | Applied::Rollout { dropped: None, .. } => String::new(),
+        Applied::Rollout { dropped: Some(of), .. } => {
+            format!("the update by {of} that waited is dropped\n")
+        }
     }
 }

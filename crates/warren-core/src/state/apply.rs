@@ -1,9 +1,9 @@
 //! The only way in which state changes.
 
+use super::queue::Update;
 use super::{Cluster, Now, State};
 use crate::command::{Applied, Command, Entry, Rejection};
 use crate::event::EventKind;
-use crate::service::QueuedUpdate;
 use std::sync::Arc;
 
 impl State {
@@ -27,8 +27,7 @@ impl State {
             Command::Checkpoint => Ok(Applied::Done),
             Command::CreateService { spec, by } => self.create_service(now, *spec, by),
             Command::UpdateService { service, expect, spec, by, cause, freeze_override } => {
-                let update =
-                    QueuedUpdate { spec: *spec, by, cause, freeze_override, since: now.at };
+                let update = Update { spec: *spec, by, cause, freeze_override };
                 self.update_service(now, service, expect, update)
             }
             Command::ScaleService { service, expect, replicas, by } => {
@@ -68,7 +67,9 @@ impl State {
                 self.rollback_service(now, service, to, careful, back, by, reason)
             }
             Command::StartQueued { service, expect } => self.start_queued(now, service, expect),
-            Command::SetFreeze { service, reason, by } => self.set_freeze(now, service, reason, by),
+            Command::SetFreeze { service, reason, by, seen } => {
+                self.set_freeze(now, service, reason, by, seen.as_ref())
+            }
             Command::SettleNotices { results } => Ok(self.settle_notices(now, results)),
         }
     }

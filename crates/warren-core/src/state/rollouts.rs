@@ -7,8 +7,8 @@ use crate::command::{Applied, Rejection};
 use crate::event::{EventKind, ServiceChange};
 use crate::id::{RevisionNumber, RolloutId, ServiceId};
 use crate::rollout::{
-    Abort, Back, Called, End, Happened, Haste, Kind, MOMENTS_KEPT, Moment, Move, Outcome, Pause,
-    Paused, Phase, ROLLOUTS_KEPT, Rollout, Trigger, steps_of,
+    Abort, Back, Called, End, Happened, Haste, Kind, Moment, Move, Outcome, Pause, Paused, Phase,
+    ROLLOUTS_KEPT, Rollout, Runs, Trigger, steps_of,
 };
 use crate::service::{Actor, REVISIONS_KEPT, Service, Split};
 use crate::spec::{HookPoint, Strategy, UpdateSettings};
@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// A release to begin.
 pub(super) struct Begin {
+    /// Its id, where that is known already.
+    pub(super) reserved: Option<RolloutId>,
     pub(super) kind: Kind,
     pub(super) to: RevisionNumber,
     pub(super) settings: UpdateSettings,
@@ -31,11 +33,13 @@ pub(super) struct Begin {
 impl State {
     /// Begins a release, in place of the one under way, if there is one. `current` and the intent's template follow it.
     pub(super) fn begin_rollout(&mut self, now: Now, id: ServiceId, begin: Begin) -> RolloutId {
-        let rollout_id = RolloutId(self.next_id());
+        let rollout_id = begin.reserved.unwrap_or_else(|| RolloutId(self.next_id()));
         self.end_current(now, id, &begin);
         let frozen = self.freeze_of(id).is_some() && begin.freeze_override.is_none();
         let Ok(service) = self.service_mut(id) else { return rollout_id };
         let steps = steps_of(&begin.settings);
+        let overrides = begin.freeze_override.clone().filter(|_| begin.kind != Kind::Rollback);
+        let by = begin.by.clone();
         let phase = first_phase(service, &begin, frozen);
         let rollout = Rollout {
             id: rollout_id,
@@ -64,6 +68,8 @@ impl State {
             haste: Haste::None,
             freeze_override: begin.freeze_override,
             abort: None,
+            from_runs: service.stable.and_then(|stable| Runs::of(service, stable)),
+            to_runs: Runs::of(service, begin.to),
             by: begin.by.clone(),
             cause: begin.cause,
             started: now.at,
@@ -75,6 +81,9 @@ impl State {
         service.rollout = Some(Arc::new(rollout));
         self.stored.traffic_epoch += 1;
         self.happened(now, id, begin.by, Happened::Started);
+        if let Some(reason) = overrides {
+            self.happened(now, id, by, Happened::FreezeOverridden { reason });
+        }
         rollout_id
     }
 
@@ -192,12 +201,7 @@ impl State {
     pub(super) fn happened(&mut self, now: Now, id: ServiceId, by: Actor, what: Happened) {
         let moment = Moment { at: now.at, wall: now.wall, by: by.clone(), what: what.clone() };
         let told = moment.clone();
-        self.edit(id, |rollout| {
-            if rollout.timeline.len() == MOMENTS_KEPT {
-                rollout.timeline.remove(MOMENTS_KEPT / 2);
-            }
-            rollout.timeline.push(moment);
-        });
+        self.edit(id, |rollout| rollout.note(moment));
         let Some(service) = self.service(id).cloned() else { return };
         let Some(live) = service.rollout.clone() else { return };
         self.tell(&service, &live, HookPoint::Event, &told);

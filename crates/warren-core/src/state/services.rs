@@ -1,13 +1,14 @@
 //! How services change.
 
+use super::queue::Update;
 use super::rollouts::Begin;
 use super::{Now, State};
 use crate::command::{Applied, Rejection};
 use crate::event::{EventKind, ServiceChange};
-use crate::id::{Generation, RevisionNumber, ServiceId};
-use crate::rollout::{Back, Kind, Outcome, Rollout, Trigger};
-use crate::service::{Actor, QueuedUpdate, REVISIONS_KEPT, Revision, Service, Split};
-use crate::spec::{LABELS_MAX, Mode, OnUpdate, REPLICAS_MAX, SERVICES_MAX, ServiceSpec};
+use crate::id::{Generation, RevisionNumber, RolloutId, ServiceId};
+use crate::rollout::{Kind, Outcome, Rollout};
+use crate::service::{Actor, REVISIONS_KEPT, Revision, Service, Split};
+use crate::spec::{LABELS_MAX, Mode, REPLICAS_MAX, SERVICES_MAX, ServiceSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ impl State {
         if self.stored.services.len() >= SERVICES_MAX {
             return Err(too_many("services", self.stored.services.len() + 1, SERVICES_MAX));
         }
+        spec.check_strategy()?;
         debug_assert!(spec.labels.len() <= LABELS_MAX, "checked where the spec was parsed");
         let id = ServiceId(self.next_id());
         let number = RevisionNumber(1);
@@ -58,6 +60,7 @@ impl State {
         self.record(now, service_event(&service, by, ServiceChange::Created));
         let applied = applied(&service, true);
         let begin = Begin {
+            reserved: None,
             kind: Kind::Deploy,
             to: number,
             settings: service.spec.update.clone(),
@@ -76,7 +79,7 @@ impl State {
         now: Now,
         id: ServiceId,
         expect: Generation,
-        update: QueuedUpdate,
+        update: Update,
     ) -> Result<Applied, Rejection> {
         let service = self.writable(id, Some(expect))?;
         if update.spec.name != service.spec.name {
@@ -85,6 +88,7 @@ impl State {
         if update.spec == service.spec {
             return Ok(applied(service, false));
         }
+        update.spec.check_strategy()?;
         if update.spec.template == service.spec.template {
             service.spec = update.spec;
             touch(service, now, &update.by);
@@ -94,68 +98,26 @@ impl State {
             self.record(now, event);
             return Ok(applied);
         }
-        let wanted = Service { spec: update.spec.clone(), ..service.clone() };
-        wanted.check_strategy(update.spec.update.strategy)?;
+        update.spec.check_replacing()?;
         let live = service.rollout.clone().filter(|live| !live.phase.is_accepted());
         match live.filter(|live| live.from.is_some()) {
             Some(live) => self.update_in_release(now, id, &live, update),
-            None => self.bring_in(now, id, update),
+            None => self.bring_in(now, id, update, None),
         }
     }
 
-    /// An update while a release is under way.
-    fn update_in_release(
+    /// Makes the update's revision, or finds it, and begins its release; as `reserved`, where it has waited.
+    pub(super) fn bring_in(
         &mut self,
         now: Now,
         id: ServiceId,
-        live: &Rollout,
-        update: QueuedUpdate,
+        update: Update,
+        reserved: Option<RolloutId>,
     ) -> Result<Applied, Rejection> {
-        let service = self.service_mut(id)?;
-        let stable = service.stable.and_then(|stable| service.revisions.get(&stable));
-        let reverts = stable.is_some_and(|stable| stable.hash == update.spec.template.hash());
-        if reverts {
-            service.queued = None;
-            let QueuedUpdate { spec: settings, by, .. } = update;
-            if !live.phase.is_back() {
-                let reason = format!("{by} asked for the stable revision again");
-                self.abort(now, id, live, Trigger::Reverted, reason, Back::Immediate, by.clone())?;
-                self.edit(id, |rollout| rollout.seq += 1);
-            }
-            let service = self.service_mut(id)?;
-            service.spec = settings;
-            touch(service, now, &by);
-            return Ok(applied(service, true));
-        }
-        match update.spec.update.on_update {
-            OnUpdate::Reject => Err(busy(
-                service,
-                live,
-                "wait for its end, or take it back with `warren service rollback`",
-            )),
-            OnUpdate::Replace if !live.phase.is_back() => self.bring_in(now, id, update),
-            OnUpdate::Replace | OnUpdate::Queue => {
-                let by = update.by.clone();
-                touch(service, now, &by);
-                service.queued = Some(Box::new(update));
-                let event = service_event(service, by, ServiceChange::Queued);
-                let (generation, behind) = (service.generation, live.id);
-                self.record(now, event);
-                Ok(Applied::Queued { id, generation, behind })
-            }
-        }
-    }
-
-    /// Makes the update's revision, or finds it, and begins its release.
-    fn bring_in(
-        &mut self,
-        now: Now,
-        id: ServiceId,
-        update: QueuedUpdate,
-    ) -> Result<Applied, Rejection> {
+        self.drop_queued(now, id, &update.by, "another update took its place");
         let in_use: BTreeSet<_> = self.tasks_of(id).map(|task| task.revision).collect();
         let service = self.service_mut(id)?;
-        let QueuedUpdate { spec, by, cause, freeze_override, .. } = update;
+        let Update { spec, by, cause, freeze_override } = update;
         let hash = spec.template.hash();
         let known = service.revisions.values().find(|revision| revision.hash == hash);
         let number = known.map_or_else(|| RevisionNumber(last_number(service) + 1), |r| r.number);
@@ -164,10 +126,10 @@ impl State {
             service.revisions.insert(number, made);
         }
         service.failures.clear();
-        service.queued = None;
         service.spec = spec;
         touch(service, now, &by);
         let begin = Begin {
+            reserved,
             kind: if service.stable.is_some() { Kind::Update } else { Kind::Deploy },
             to: number,
             settings: service.spec.update.clone(),
@@ -182,28 +144,6 @@ impl State {
         let service = self.service_mut(id)?;
         prune_revisions(service, &in_use);
         Ok(applied(service, true))
-    }
-
-    /// Begins the update that waited for the end of another.
-    pub(super) fn start_queued(
-        &mut self,
-        now: Now,
-        id: ServiceId,
-        expect: Generation,
-    ) -> Result<Applied, Rejection> {
-        let service = self.planned(id, expect)?;
-        if service.rollout.as_ref().is_some_and(|live| !live.phase.is_accepted()) {
-            return Err(Rejection::Stale("the release under way has not ended".to_owned()));
-        }
-        let Some(queued) = service.queued.take() else {
-            return Err(Rejection::Stale("no update waits".to_owned()));
-        };
-        if queued.spec.template == service.spec.template {
-            service.spec = queued.spec;
-            touch(service, now, &queued.by);
-            return Ok(applied(service, true));
-        }
-        self.bring_in(now, id, *queued)
     }
 
     pub(super) fn scale_service(
@@ -266,6 +206,7 @@ impl State {
         if service.deleting {
             return Ok(applied(service, false));
         }
+        self.drop_queued(now, id, &by, "the service is being deleted");
         self.end_rollout(
             now,
             id,
@@ -275,7 +216,6 @@ impl State {
         );
         let service = self.service_mut(id)?;
         service.deleting = true;
-        service.queued = None;
         touch(service, now, &by);
         let event = service_event(service, by, ServiceChange::Deleted);
         let applied = applied(service, true);
@@ -412,7 +352,7 @@ fn prune_revisions(service: &mut Service, in_use: &BTreeSet<RevisionNumber>) {
     }
 }
 
-fn applied(service: &Service, changed: bool) -> Applied {
+pub(super) fn applied(service: &Service, changed: bool) -> Applied {
     Applied::Service {
         id: service.id,
         generation: service.generation,
@@ -425,7 +365,7 @@ pub(super) fn service_event(service: &Service, by: Actor, change: ServiceChange)
     EventKind::Service { id: service.id, name: service.spec.name.clone(), by, change }
 }
 
-fn busy(service: &Service, live: &Rollout, instead: &str) -> Rejection {
+pub(super) fn busy(service: &Service, live: &Rollout, instead: &str) -> Rejection {
     Rejection::Busy {
         name: service.spec.name.clone(),
         rollout: live.id,

@@ -4,12 +4,11 @@ use super::rollouts::Begin;
 use super::services::touch;
 use super::{Now, State};
 use crate::command::{Applied, Rejection, Steer};
-use crate::event::EventKind;
 use crate::id::{RevisionNumber, ServiceId};
 use crate::rollout::{
     Approval, Back, Happened, Haste, Kind, Pause, Phase, Promotion, Rollout, Trigger,
 };
-use crate::service::{Actor, Freeze, Service};
+use crate::service::{Actor, Service};
 use crate::spec::{RoleName, Strategy};
 use crate::units::Weight;
 
@@ -72,8 +71,13 @@ impl State {
         if !service.revisions.contains_key(&failed.to) {
             return Err(pruned(service, failed.to));
         }
+        if let Some(queued) = &service.queued {
+            let why = format!("an update by {} begins now, release {}", queued.by, queued.id);
+            return Err(Rejection::NotNow(why));
+        }
         service.failures.retain(|(revision, _), _| *revision != failed.to);
         let begin = Begin {
+            reserved: None,
             kind: failed.kind,
             to: failed.to,
             settings: service.spec.update.clone(),
@@ -92,7 +96,8 @@ impl State {
         let live = service.rollout.as_ref().or_else(|| service.past.last());
         Ok(match live {
             Some(live) => {
-                Applied::Rollout { id: live.id, service: id, generation: service.generation }
+                let (rollout, generation) = (live.id, service.generation);
+                Applied::Rollout { id: rollout, service: id, generation, dropped: None }
             }
             None => Applied::Done,
         })
@@ -130,7 +135,9 @@ impl State {
     ) -> Result<(), Rejection> {
         if let Some(freeze) = self.freeze_of(id).filter(|_| live.freeze_override.is_none()) {
             let (by, reason) = (freeze.by.clone(), freeze.reason.clone());
-            return Err(Rejection::Frozen { by, reason });
+            let own = self.service(id).filter(|service| service.frozen.is_some());
+            let service = own.map(|service| service.spec.name.clone());
+            return Err(Rejection::Frozen { service, by, reason });
         }
         check_promotable(live)?;
         match how {
@@ -250,12 +257,22 @@ impl State {
             return Err(pruned(service, to));
         }
         let live = service.rollout.clone().filter(|live| !live.phase.is_accepted());
+        let who = by.clone();
         let answer = match live {
             None => self.rollback_accepted(now, id, to, careful, by, reason),
             Some(live) => self.rollback_live(now, id, &live, to, back, by, reason),
         }?;
-        self.service_mut(id)?.queued = None;
-        Ok(answer)
+        let dropped = self.drop_queued(now, id, &who, "the service was rolled back");
+        Ok(match answer {
+            Applied::Rollout { id, service, generation, .. } => {
+                Applied::Rollout { id, service, generation, dropped }
+            }
+            other @ (Applied::Done
+            | Applied::Service { .. }
+            | Applied::Node { .. }
+            | Applied::Tasks(_)
+            | Applied::Queued { .. }) => other,
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the fields of one command")]
@@ -360,44 +377,6 @@ impl State {
         self.begin_rollout(now, id, begin);
         self.rollout_applied(id)
     }
-
-    pub(super) fn set_freeze(
-        &mut self,
-        now: Now,
-        id: Option<ServiceId>,
-        reason: Option<String>,
-        by: Actor,
-    ) -> Result<Applied, Rejection> {
-        let made =
-            |reason: String| Freeze { by: by.clone(), reason, since: now.at, wall: now.wall };
-        let freeze = reason.clone().map(made);
-        let name = match id {
-            None => {
-                self.stored.freeze = freeze;
-                None
-            }
-            Some(id) => {
-                let service = self.writable(id, None)?;
-                service.frozen = freeze;
-                Some(service.spec.name.clone())
-            }
-        };
-        self.record(now, EventKind::Freeze { service: name, reason, by });
-        Ok(Applied::Done)
-    }
-
-    /// The freeze of all releases.
-    #[must_use]
-    pub fn freeze(&self) -> Option<&Freeze> {
-        self.stored.freeze.as_ref()
-    }
-
-    /// What holds the releases of a service: its own freeze, or that of all.
-    #[must_use]
-    pub fn freeze_of(&self, id: ServiceId) -> Option<&Freeze> {
-        let own = self.service(id).and_then(|service| service.frozen.as_ref());
-        own.or(self.stored.freeze.as_ref())
-    }
 }
 
 /// A way back without steps: within the strategy's family, health alone decides.
@@ -416,7 +395,16 @@ fn straight(service: &Service, to: RevisionNumber, by: Actor, cause: String) -> 
     settings.steps = Vec::new();
     settings.strategy = strategy;
     let freeze_override = Some("a rollback is never held".to_owned());
-    Begin { kind: Kind::Rollback, to, settings, strategy, by, cause, freeze_override }
+    Begin {
+        reserved: None,
+        kind: Kind::Rollback,
+        to,
+        settings,
+        strategy,
+        by,
+        cause,
+        freeze_override,
+    }
 }
 
 fn check_promotable(live: &Rollout) -> Result<(), Rejection> {

@@ -7,7 +7,7 @@ use warren_core::event::Event;
 use warren_core::id::{NodeId, RevisionNumber, TaskId};
 use warren_core::node::Availability;
 use warren_core::rollout::{Back, Outcome, Pause, Promotion, Rollout};
-use warren_core::service::{Actor, Service};
+use warren_core::service::{Actor, Freeze, Service};
 use warren_core::simulate::{Behaviour, Chance, Cluster, Disturbance, Fault};
 use warren_core::spec::{
     ApprovalRule, FailureAction, Hook, HookPoint, HookUrl, Image, Mode, OnUpdate, Order, Placement,
@@ -273,7 +273,8 @@ fn perform(cluster: &mut Cluster, op: &Op) {
     if disturb(cluster, op) {
         return;
     }
-    if let Some(command) = web(cluster).and_then(|service| command(&service, op)) {
+    let freeze = cluster.state().freeze().cloned();
+    if let Some(command) = web(cluster).and_then(|service| command(&service, freeze.as_ref(), op)) {
         // A refusal is a normal answer.
         let _answer = cluster.request(command);
     }
@@ -315,7 +316,7 @@ fn disturb(cluster: &mut Cluster, op: &Op) -> bool {
     true
 }
 
-fn command(service: &Service, op: &Op) -> Option<Command> {
+fn command(service: &Service, freeze: Option<&Freeze>, op: &Op) -> Option<Command> {
     let id = service.id;
     let steer = |steer| Command::SteerRollout { service: id, steer, by: by() };
     Some(match op {
@@ -357,7 +358,8 @@ fn command(service: &Service, op: &Op) -> Option<Command> {
         Op::Restart => Command::RestartService { service: id, by: by() },
         Op::Freeze(on) => {
             let reason = on.then(|| "holidays".to_owned());
-            Command::SetFreeze { service: None, reason, by: by() }
+            let seen = freeze.cloned();
+            Command::SetFreeze { service: None, reason, by: by(), seen }
         }
         Op::Delete => Command::DeleteService { service: id, by: by() },
         _ => return None,
@@ -381,7 +383,9 @@ fn settle(cluster: &mut Cluster) -> Result<(), String> {
     if let Some(stable) = stable {
         cluster.turn_tasks(stable, Behaviour::Healthy);
     }
-    let _answer = cluster.request(Command::SetFreeze { service: None, reason: None, by: by() });
+    let seen = cluster.state().freeze().cloned();
+    let thaw = Command::SetFreeze { service: None, reason: None, by: by(), seen };
+    let _answer = cluster.request(thaw);
     for round in 0..60 {
         if let Some(broken) = cluster.broken() {
             return Err(broken.to_string());

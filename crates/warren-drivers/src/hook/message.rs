@@ -132,7 +132,10 @@ fn why(what: &Happened) -> (Option<String>, Option<&str>) {
     match what {
         Happened::Aborted { trigger, reason, .. } => (Some(trigger.to_string()), Some(reason)),
         Happened::Paused { reason, .. } | Happened::Ended { reason, .. } => (None, Some(reason)),
-        Happened::SlotFailed { why, .. } | Happened::HookFailed { why, .. } => (None, Some(why)),
+        Happened::SlotFailed { why, .. }
+        | Happened::HookFailed { why, .. }
+        | Happened::Unqueued { why, .. } => (None, Some(why)),
+        Happened::FreezeOverridden { reason } => (None, Some(reason)),
         Happened::Started
         | Happened::Entered { .. }
         | Happened::Shifted { .. }

@@ -3,10 +3,11 @@
 use super::actor::actor;
 use super::roles::Caller;
 use super::{Api, CALL_TIMEOUT, Look, lookup};
+use crate::freeze::is_window;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use v1::rollouts_server::Rollouts;
-use warren_core::command::{Command, Rejection, Steer};
+use warren_core::command::{Applied, Command, Rejection, Steer};
 use warren_core::id::RevisionNumber;
 use warren_core::rollout::{Back, Promotion, REASON_BYTES_MAX};
 use warren_core::service::{Actor, Service};
@@ -197,10 +198,19 @@ impl Api {
             by,
             reason: request.reason,
         };
-        self.propose(command).await?;
+        let applied = self.propose(command).await?;
         let look = self.glance();
         let shown = look.state.service(service).ok_or(Rejection::NoService(service))?;
-        Ok(v1::RollbackServiceResponse { rollout: Some(live_or_last(&look, shown)?) })
+        let rollout = Some(live_or_last(&look, shown)?);
+        let dropped = match applied {
+            Applied::Rollout { dropped, .. } => dropped.map(|of| of.to_string()),
+            Applied::Done
+            | Applied::Service { .. }
+            | Applied::Node { .. }
+            | Applied::Tasks(_)
+            | Applied::Queued { .. } => None,
+        };
+        Ok(v1::RollbackServiceResponse { rollout, dropped: dropped.unwrap_or_default() })
     }
 
     async fn freeze(
@@ -214,13 +224,21 @@ impl Api {
             return Err(ApiError::field("reason", problem));
         }
         let state = self.look().await?.state;
-        let service = match request.service_id.as_str() {
-            "" => None,
-            text => Some(lookup::service(&state, text)?.id),
+        let (service, holds) = match request.service_id.as_str() {
+            "" => (None, state.freeze().cloned()),
+            text => {
+                let service = lookup::service(&state, text)?;
+                (Some(service.id), service.frozen.clone())
+            }
         };
         let reason = request.frozen.then_some(request.reason);
-        self.propose(Command::SetFreeze { service, reason, by }).await?;
-        Ok(v1::SetFreezeResponse {})
+        // A person's freeze takes the place of a window's, and of no other person's.
+        let seen = holds.filter(|holds| !request.frozen || is_window(holds));
+        let name = state.services().find(|one| Some(one.id) == service);
+        let name = name.map_or("", |service| service.spec.name.as_str());
+        let replaced = seen.as_ref().map(|freeze| view::freeze(freeze, name));
+        self.propose(Command::SetFreeze { service, reason, by, seen }).await?;
+        Ok(v1::SetFreezeResponse { replaced })
     }
 }
 

@@ -231,10 +231,18 @@ impl Api {
                 Err(error) if error.code == Code::Aborted && any && attempt < CONFLICTS_MAX => {}
                 outcome => {
                     let applied = outcome?;
-                    let queued = matches!(applied, Applied::Queued { .. });
+                    let release_id = match &applied {
+                        Applied::Queued { release, .. } => release.to_string(),
+                        Applied::Done
+                        | Applied::Service { .. }
+                        | Applied::Node { .. }
+                        | Applied::Tasks(_)
+                        | Applied::Rollout { .. } => String::new(),
+                    };
+                    let queued = !release_id.is_empty();
                     let (id, changed) = service_of(&applied)?;
                     let service = Some(self.shown(id)?);
-                    return Ok(v1::UpdateServiceResponse { service, changed, queued });
+                    return Ok(v1::UpdateServiceResponse { service, changed, queued, release_id });
                 }
             }
         }

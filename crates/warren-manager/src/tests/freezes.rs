@@ -12,7 +12,8 @@ fn held_by(state: &State, by: &str) -> bool {
 
 async fn freeze(site: &Site, reason: Option<&str>) {
     let (reason, by) = (reason.map(str::to_owned), Actor("ann".to_owned()));
-    site.apply(Command::SetFreeze { service: None, reason, by }).await.unwrap();
+    let seen = site.state().freeze().cloned();
+    site.apply(Command::SetFreeze { service: None, reason, by, seen }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,6 +63,7 @@ const fn service_action(change: &ServiceChange) -> &'static str {
         ServiceChange::Removed => "removed",
         ServiceChange::Accepted(_) => "accepted",
         ServiceChange::Queued => "queued",
+        ServiceChange::Unqueued { .. } => "unqueued",
     }
 }
 

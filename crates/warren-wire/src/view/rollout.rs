@@ -6,8 +6,8 @@ use crate::v1;
 use std::time::Duration;
 use warren_core::id::RevisionNumber;
 use warren_core::report::WaitReason;
-use warren_core::rollout::{Outcome, Phase, Rollout};
-use warren_core::service::{Freeze, Service};
+use warren_core::rollout::{Outcome, Phase, Rollout, Runs};
+use warren_core::service::{Freeze, QueuedUpdate, Service};
 use warren_core::spec::Mode;
 use warren_core::task::Task;
 use warren_core::time::millis;
@@ -18,7 +18,10 @@ impl Sources<'_> {
     #[must_use]
     pub fn live_or_last(&self, service: &Service) -> Option<v1::Rollout> {
         let found = service.rollout.as_ref().or_else(|| service.past.last());
-        found.map(|rollout| self.rollout(service, rollout))
+        found.map(|rollout| v1::Rollout {
+            queued: service.queued.as_deref().map(queued),
+            ..self.rollout(service, rollout)
+        })
     }
 
     /// The releases that are kept, newest first.
@@ -31,7 +34,8 @@ impl Sources<'_> {
     /// The release under way without its timeline, for where a service is shown.
     pub(super) fn brief(&self, service: &Service) -> Option<v1::Rollout> {
         let live = service.rollout.as_ref()?;
-        Some(v1::Rollout { timeline: Vec::new(), ..self.rollout(service, live) })
+        let queued = service.queued.as_deref().map(queued);
+        Some(v1::Rollout { timeline: Vec::new(), queued, ..self.rollout(service, live) })
     }
 
     /// One release.
@@ -44,8 +48,8 @@ impl Sources<'_> {
         let why = end.map(|end| end.reason.clone()).filter(|reason| !reason.is_empty());
         let hold = if live { hold_of(rollout) } else { Duration::ZERO };
         let held = Duration::from_millis(rollout.eligible_at(until)).min(hold);
-        let (from_image, _) = images(service, rollout.from);
-        let (to_image, to_digest) = images(service, Some(rollout.to));
+        let (from_image, _) = images(rollout.from_runs.as_ref());
+        let (to_image, to_digest) = images(rollout.to_runs.as_ref());
         let numbered = !rollout.steps.is_empty() && rollout.phase > Phase::Preparing;
         v1::Rollout {
             id: rollout.id.to_string(),
@@ -83,6 +87,8 @@ impl Sources<'_> {
             from_image,
             to_image,
             to_digest,
+            queued: None,
+            freeze_override: rollout.overrides_freeze().unwrap_or_default().to_owned(),
         }
     }
 
@@ -155,6 +161,7 @@ fn release_wait(reason: &WaitReason) -> Option<String> {
     match reason {
         WaitReason::Release(wait) => Some(wait.to_string()),
         WaitReason::Listening
+        | WaitReason::Queued { .. }
         | WaitReason::NoNode { .. }
         | WaitReason::BackOff { .. }
         | WaitReason::Starting { .. }
@@ -187,14 +194,20 @@ fn hold_of(rollout: &Rollout) -> Duration {
     }
 }
 
-/// The image of a revision and what its name meant; empty where the revision is not kept any more.
-fn images(service: &Service, revision: Option<RevisionNumber>) -> (String, String) {
-    let kept = revision.and_then(|number| service.revisions.get(&number));
-    let Some(template) = kept.map(|revision| &revision.template) else {
-        return (String::new(), String::new());
-    };
-    let digest = template.pinned.as_ref().map(ToString::to_string).unwrap_or_default();
-    (template.image.to_string(), digest)
+/// An image and what its name meant; empty where that is not known.
+fn images(runs: Option<&Runs>) -> (String, String) {
+    let Some(Runs { image, pinned }) = runs else { return (String::new(), String::new()) };
+    let digest = pinned.as_ref().map(ToString::to_string).unwrap_or_default();
+    (image.to_string(), digest)
+}
+
+fn queued(queued: &QueuedUpdate) -> v1::QueuedUpdate {
+    v1::QueuedUpdate {
+        id: queued.id.to_string(),
+        by: queued.by.to_string(),
+        cause: queued.cause.clone(),
+        image: queued.spec.template.image.to_string(),
+    }
 }
 
 fn pauses(rollout: &Rollout) -> Vec<String> {

@@ -37,9 +37,9 @@ impl Freeze {
 }
 
 /// Freezes one service, or all where none is named, or ends that.
-async fn set(client: &Client, asked: v1::SetFreezeRequest) -> Outcome {
-    client.rollouts().set_freeze(request(asked)).await.map_err(of_service)?;
-    Ok(())
+async fn set(client: &Client, asked: v1::SetFreezeRequest) -> Outcome<v1::SetFreezeResponse> {
+    let answer = client.rollouts().set_freeze(request(asked)).await.map_err(of_service)?;
+    Ok(answer.into_inner())
 }
 
 /// What is frozen.

@@ -21,7 +21,7 @@ impl Off {
     /// Runs it.
     ///
     /// # Errors
-    /// There is no such service.
+    /// There is no such service, or it is not frozen.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let client = client.connect().await?;
         let service_id = self.name.unwrap_or_default();

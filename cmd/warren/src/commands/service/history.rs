@@ -66,7 +66,11 @@ fn outcome(rollout: &v1::Rollout) -> String {
 
 /// Why it was begun, then why it ended so.
 fn why(rollout: &v1::Rollout) -> String {
-    let parts = [rollout.cause.as_str(), rollout.reason.as_str()];
+    let freeze = match rollout.freeze_override.as_str() {
+        "" => String::new(),
+        reason => format!("in spite of a freeze: {reason}"),
+    };
+    let parts = [rollout.cause.as_str(), &freeze, &rollout.reason];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
@@ -83,6 +87,7 @@ mod tests {
             outcome: "rolled-back".into(),
             reason: "it hung".into(),
             to_digest: "sha256:0123456789abcdef".into(),
+            freeze_override: "a hole".into(),
             ..canary.clone()
         };
         assert_eq!(
@@ -90,7 +95,7 @@ mod tests {
             "\
 VERSION  KIND    IMAGE   DIGEST        STARTED               BY   STRATEGY  DURATION  OUTCOME      WHY
 v2       update  web:v2  5f70          1970-01-01T00:16:40Z  ann  canary    6m 22s    holding      faster
-v2       update  web:v2  0123456789ab  1970-01-01T00:16:40Z  ann  canary    6m 22s    rolled-back  faster; it hung
+v2       update  web:v2  0123456789ab  1970-01-01T00:16:40Z  ann  canary    6m 22s    rolled-back  faster; in spite of a freeze: a hole; it hung
 "
         );
     }

@@ -72,6 +72,7 @@ fn table(seen: &v1::GetServiceResponse) -> Outcome<String> {
     let split = service.split.iter();
     let split = split.map(|part| format!("v{} {}", part.revision, release::share(part.per_mille)));
     let split: Vec<String> = split.collect();
+    let queued = service.rollout.as_ref().and_then(|rollout| rollout.queued.as_ref());
     let mut text = output::pairs(&[
         ("name", spec.name.clone()),
         ("id", service.id),
@@ -80,14 +81,7 @@ fn table(seen: &v1::GetServiceResponse) -> Outcome<String> {
         ("version", format!("v{}, stable: {stable}", service.revision)),
         ("traffic", split.join(", ")),
         ("release", service.rollout.as_ref().map(release::brief).unwrap_or_default()),
-        (
-            "queued",
-            if service.queued {
-                "an update, for the end of this release".into()
-            } else {
-                String::new()
-            },
-        ),
+        ("queued", queued.map(release::queued).unwrap_or_default()),
         ("frozen", service.freeze.as_ref().map(freeze::words).unwrap_or_default()),
         ("changed by", service.changed_by),
         ("created", output::moment(service.created_unix_ms)),

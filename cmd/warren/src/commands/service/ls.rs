@@ -64,6 +64,9 @@ fn state(service: &v1::Service) -> String {
     if let Some(rollout) = &service.rollout {
         state = format!("{state} ({})", release::brief(rollout));
     }
+    if service.queued {
+        state.push_str(", an update waits");
+    }
     if service.freeze.is_some() {
         state.push_str(", frozen");
     }
@@ -88,10 +91,11 @@ mod tests {
             status: "updating".into(),
             rollout: Some(release::tests::canary()),
             freeze: Some(v1::Freeze::default()),
+            queued: true,
             ..v1::Service::default()
         };
         let text = table(&[service]);
-        let says = "updating (canary v1 -> v2: holding, step 2 of 4, 25%), frozen";
+        let says = "updating (canary v1 -> v2: holding, step 2 of 4, 25%), an update waits, frozen";
         assert!(text.contains(says), "{text}");
     }
 }

@@ -68,7 +68,12 @@ impl Rollback {
 pub async fn ask(client: &Client, asked: v1::RollbackServiceRequest, wait: &WaitArgs) -> Outcome {
     let name = asked.service_id.clone();
     let answer = client.rollouts().rollback_service(request(asked)).await.map_err(of_service)?;
-    let rollout = answer.into_inner().rollout.unwrap_or_default();
+    let answer = answer.into_inner();
+    let rollout = answer.rollout.unwrap_or_default();
+    if !answer.dropped.is_empty() {
+        let (service, of) = (&rollout.service, &answer.dropped);
+        output::say(format_args!("{service}: the update by {of} that waited is dropped"));
+    }
     output::say(format_args!("{}: goes back; {}", rollout.service, release::brief(&rollout)));
     let aim = Aim::Back(release::number(&rollout));
     release::follow(client, &name, aim, Show::Talk, wait).await

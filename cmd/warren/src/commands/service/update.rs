@@ -40,25 +40,28 @@ impl Update {
         let service = client.service(&self.name).await?.service.unwrap_or_default();
         let name = service.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default();
         let asked = self.change.request(&service)?;
-        warn(&client, &name, &asked).await;
+        let notes = foresee(&client, &name, &asked).await;
         let answer = client.services().update_service(request(asked)).await.map_err(Failure::from);
         let answer = answer?.into_inner();
         if !answer.changed {
             output::say(format_args!("{name}: nothing differs from before"));
             return Ok(());
         }
+        notes.iter().for_each(output::say);
         let before = service.rollout.as_ref().map_or(0, release::number);
         let written = Written { name: &name, before, answer };
         written.wait(&client, &self.wait).await
     }
 }
 
-/// Says what would set a rollback off, what stands against the release, and that there will be downtime. What cannot be
-/// found out is left out: the update itself says what is wrong.
-async fn warn(client: &Client, name: &str, asked: &v1::UpdateServiceRequest) {
+/// What would set a rollback off, what stands against the release, and that there will be downtime: to be said once the
+/// update is accepted. What cannot be found out is left out: the update itself says what is wrong.
+pub async fn foresee(client: &Client, name: &str, asked: &v1::UpdateServiceRequest) -> Vec<String> {
     let planned = v1::PlanUpdateRequest { update: Some(asked.clone()) };
-    let Ok(plan) = client.services().plan_update(request(planned)).await else { return };
-    warnings(name, &plan.into_inner()).iter().for_each(output::say);
+    match client.services().plan_update(request(planned)).await {
+        Ok(plan) => warnings(name, &plan.into_inner()),
+        Err(_) => Vec::new(),
+    }
 }
 
 fn warnings(name: &str, plan: &v1::PlanUpdateResponse) -> Vec<String> {
@@ -97,9 +100,12 @@ impl Written<'_> {
         let service = self.answer.service.clone().unwrap_or_default();
         match self.aim() {
             Some(aim) => {
-                if let Aim::After(_) = aim {
-                    let name = self.name;
-                    output::say(format_args!("{name}: waits for the end of the release under way"));
+                if let Aim::Queued(_) = aim {
+                    let (name, id) = (self.name, &self.answer.release_id);
+                    output::say(format_args!(
+                        "{name}: the update waits as {id} for the end of the release under way; \
+                         `warren rollout status {name}` shows it"
+                    ));
                 }
                 release::follow(client, self.name, aim, Show::Talk, wait).await
             }
@@ -113,7 +119,7 @@ impl Written<'_> {
     /// The release to follow; none where nothing that tasks run has changed.
     fn aim(&self) -> Option<Aim> {
         if self.answer.queued {
-            return Some(Aim::After(self.before));
+            return Some(Aim::Queued(release::number_of(&self.answer.release_id)));
         }
         let rollout = self.answer.service.as_ref()?.rollout.as_ref()?;
         let aim = Aim::of(rollout);
@@ -130,7 +136,8 @@ mod tests {
         let rollout = v1::Rollout { id: id.into(), phase: phase.into(), ..v1::Rollout::default() };
         let rollout = (!id.is_empty()).then_some(rollout);
         let service = Some(v1::Service { rollout, ..Default::default() });
-        v1::UpdateServiceResponse { service, changed: true, queued }
+        let release_id = if queued { "r9".to_owned() } else { String::new() };
+        v1::UpdateServiceResponse { service, changed: true, queued, release_id }
     }
 
     #[test]
@@ -138,7 +145,7 @@ mod tests {
         let aim = |before, answer| Written { name: "web", before, answer }.aim();
         assert_eq!(aim(0, answer("r7", "updating", false)), Some(Aim::Forward(7)));
         assert_eq!(aim(7, answer("r9", "preparing", false)), Some(Aim::Forward(9)));
-        assert_eq!(aim(7, answer("r7", "holding", true)), Some(Aim::After(7)));
+        assert_eq!(aim(7, answer("r7", "holding", true)), Some(Aim::Queued(9)));
         assert_eq!(aim(7, answer("r7", "holding", false)), None, "only a number has changed");
         assert_eq!(aim(7, answer("r7", "rolling-back", false)), Some(Aim::Back(7)), "taken back");
         assert_eq!(aim(0, answer("", "", false)), None);

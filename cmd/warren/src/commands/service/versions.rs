@@ -3,6 +3,7 @@
 use crate::client::{Client, ClientArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
+use crate::release;
 use clap::Args;
 use warren_wire::v1;
 
@@ -34,10 +35,15 @@ impl Versions {
                     output::moment(revision.created_unix_ms),
                     revision.by.clone(),
                     revision.running.to_string(),
+                    last_good(revision),
+                    revision.outcome.clone(),
                     role(revision),
                 ]
             });
-            let header = ["VERSION", "HASH", "IMAGE", "PINNED", "MADE", "BY", "RUNNING", "ROLE"];
+            let header = [
+                "VERSION", "HASH", "IMAGE", "PINNED", "MADE", "BY", "RUNNING", "ACCEPTED",
+                "OUTCOME", "ROLE",
+            ];
             output::table(&header, rows)
         })
     }
@@ -51,6 +57,14 @@ async fn revisions(client: &Client, name: &str) -> Outcome<Vec<v1::Revision>> {
     let asked = v1::ListVersionsRequest { service_id: name.to_owned() };
     let answer = client.services().list_versions(request(asked)).await.map_err(of_service)?;
     Ok(answer.into_inner().revisions)
+}
+
+/// When every slot ran it well last.
+fn last_good(revision: &v1::Revision) -> String {
+    match revision.last_good_ago_ms {
+        Some(ms) => format!("{} ago", release::span(ms)),
+        None => "never".into(),
+    }
 }
 
 /// What a version is to its service.

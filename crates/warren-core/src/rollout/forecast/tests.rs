@@ -199,7 +199,8 @@ fn what_is_under_way_and_frozen_is_told() {
     assert!(back.notes[0].starts_with("v1 is the stable revision: this takes release"));
 
     let by = Actor("bob".to_owned());
-    let freeze = Command::SetFreeze { service: None, reason: Some("fair".to_owned()), by };
+    let freeze =
+        Command::SetFreeze { service: None, reason: Some("fair".to_owned()), by, seen: None };
     scene.feed.apply(freeze).unwrap();
     let spec = scene.next("web:v3", |_| ());
     let frozen = "releases are frozen by bob: fair. It waits for the end of the freeze";

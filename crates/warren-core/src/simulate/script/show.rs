@@ -61,9 +61,6 @@ pub(super) fn service(cluster: &Cluster, service: &Service) -> String {
         let slot = wait.slot.map(|slot| format!("slot {slot}: ")).unwrap_or_default();
         let _written = writeln!(out, "  waits: {slot}{}", wait.reason);
     }
-    if service.queued.is_some() {
-        out.push_str("  an update waits for the end of this release\n");
-    }
     out
 }
 

@@ -251,8 +251,18 @@ async fn a_freeze_holds_what_begins_until_it_ends_or_is_overridden() {
     assert_eq!(urgent.rollout.unwrap().phase, "preparing");
     let error = refusal(rollouts.promote_rollout(promote("web")).await);
     assert_eq!(error.code, Code::FailedPrecondition);
-    assert!(error.message.contains("holidays. Wait for `warren freeze off`"), "{error}");
-    rollouts.set_freeze(freeze("", false, "")).await.unwrap();
+    assert!(error.message.contains("holidays. Wait for its end (`warren freeze off`)"), "{error}");
+    let error = refusal(rollouts.set_freeze(freeze("api", true, "mine")).await);
+    assert_eq!(error.code, Code::FailedPrecondition);
+    assert!(error.message.contains("frozen already by"), "{error}");
+    assert!(
+        error.message.contains("audit. End that with `warren freeze off api` first"),
+        "{error}"
+    );
+    let over = rollouts.set_freeze(freeze("", false, "")).await.unwrap().into_inner();
+    assert_eq!(over.replaced.unwrap().reason, "holidays");
+    let error = refusal(rollouts.set_freeze(freeze("", false, "")).await);
+    assert_eq!(error.code, Code::NotFound);
     let list = rollouts.list_freezes(v1::ListFreezesRequest {}).await.unwrap().into_inner();
     assert_eq!(list.freezes.len(), 1);
     cluster.stop().await;
@@ -271,7 +281,10 @@ async fn an_update_during_a_release_replaces_waits_or_is_refused() {
     assert!(error.message.contains("wait for its end, or take it back"), "{error}");
     let queued = cluster.update(on("queue", "web:v3")).await;
     assert!(queued.queued && queued.service.unwrap().queued);
-    assert_eq!(cluster.rollout("web").await.to_revision, 2);
+    let live = cluster.rollout("web").await;
+    assert_eq!(live.to_revision, 2);
+    let waits = live.queued.unwrap();
+    assert_eq!((waits.id.as_str(), waits.image.as_str()), (queued.release_id.as_str(), "web:v3"));
     let replaced = cluster.update(on("replace", "web:v4")).await;
     assert!(!replaced.queued && !replaced.service.unwrap().queued);
     assert_eq!(cluster.rollout("web").await.to_revision, 3);
@@ -282,6 +295,10 @@ async fn an_update_during_a_release_replaces_waits_or_is_refused() {
     assert_eq!((last.trigger.as_str(), last.phase.as_str()), ("reverted", "rolling-back"));
     let same = cluster.update(update("web", "web:v1")).await;
     assert!(!same.changed, "equal to the stable revision");
+    cluster.update(on("queue", "web:v5")).await;
+    let back = cluster.rollouts().rollback_service(back("web")).await.unwrap().into_inner();
+    assert!(!back.dropped.is_empty(), "whose update waited is told");
+    assert_eq!(back.rollout.unwrap().queued, None);
     cluster.stop().await;
 }
 
