@@ -150,7 +150,7 @@ async fn talk(command: Command, client: &ClientArgs) -> Outcome {
         Command::Freeze(command) => command.run(client).await,
         Command::Node(command) => command.run(client).await,
         Command::Events(command) => command.run(client).await,
-        Command::Apply(command) => command.run(client).await,
+        Command::Apply(command) => Box::pin(command.run(client)).await,
         Command::Version(command) => command.run(client).await,
         Command::Up(_)
         | Command::Supervise(_)

@@ -87,15 +87,16 @@ mod tests {
             outcome: "rolled-back".into(),
             reason: "it hung".into(),
             to_digest: "sha256:0123456789abcdef".into(),
-            freeze_override: "a hole".into(),
             ..canary.clone()
         };
+        let urgent = v1::Rollout { freeze_override: "a hole".into(), ..back.clone() };
+        assert_eq!(why(&urgent), "faster; in spite of a freeze: a hole; it hung");
         assert_eq!(
             table(&[canary, back]),
             "\
 VERSION  KIND    IMAGE   DIGEST        STARTED               BY   STRATEGY  DURATION  OUTCOME      WHY
 v2       update  web:v2  5f70          1970-01-01T00:16:40Z  ann  canary    6m 22s    holding      faster
-v2       update  web:v2  0123456789ab  1970-01-01T00:16:40Z  ann  canary    6m 22s    rolled-back  faster; in spite of a freeze: a hole; it hung
+v2       update  web:v2  0123456789ab  1970-01-01T00:16:40Z  ann  canary    6m 22s    rolled-back  faster; it hung
 "
         );
     }
