@@ -281,6 +281,7 @@ impl Play<'_> {
             | WaitReason::MinReady { .. }
             | WaitReason::Replacing { .. }
             | WaitReason::Listening
+            | WaitReason::Queued { .. }
             | WaitReason::Draining { .. }
             | WaitReason::Stopping { .. }
             | WaitReason::Held { .. } => None,
