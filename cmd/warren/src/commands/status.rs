@@ -5,8 +5,12 @@ use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use warren_wire::v1;
+
+/// Different troubles of running tasks that are shown: a page's worth; `service ps` has all.
+const TROUBLES_MAX: usize = 10;
 
 /// Show the cluster in a few lines
 #[derive(Args, Debug)]
@@ -20,6 +24,7 @@ struct Whole {
     cluster: v1::GetClusterResponse,
     nodes: Vec<v1::Node>,
     services: Vec<v1::Service>,
+    tasks: Vec<v1::Task>,
     waits: Vec<v1::Wait>,
     freezes: Vec<v1::Freeze>,
 }
@@ -33,12 +38,13 @@ impl Status {
         let client = client.connect().await?;
         let (mut clusters, mut nodes) = (client.clusters(), client.nodes());
         let (mut services, mut why) = (client.services(), client.services());
-        let mut rollouts = client.rollouts();
+        let (mut tasks, mut rollouts) = (client.tasks(), client.rollouts());
         let everything = v1::ExplainServiceRequest { service_id: String::new() };
-        let (cluster, nodes, services, waits, freezes) = tokio::try_join!(
+        let (cluster, nodes, services, tasks, waits, freezes) = tokio::try_join!(
             clusters.get_cluster(request(v1::GetClusterRequest {})),
             nodes.list_nodes(request(v1::ListNodesRequest {})),
             services.list_services(request(v1::ListServicesRequest {})),
+            tasks.list_tasks(request(v1::ListTasksRequest::default())),
             why.explain_service(request(everything)),
             rollouts.list_freezes(request(v1::ListFreezesRequest {})),
         )?;
@@ -46,6 +52,7 @@ impl Status {
             cluster: cluster.into_inner(),
             nodes: nodes.into_inner().nodes,
             services: services.into_inner().services,
+            tasks: tasks.into_inner().tasks,
             waits: waits.into_inner().waits,
             freezes: freezes.into_inner().freezes,
         };
@@ -79,7 +86,26 @@ fn table(whole: &Whole) -> String {
         text.push_str("\nwaiting:\n");
         text.push_str(&super::why::lines(&whole.waits));
     }
+    let troubles = troubles(&whole.tasks);
+    if !troubles.is_empty() {
+        text.push_str("\nrunning, but:\n");
+        text.push_str(&troubles);
+    }
     text
+}
+
+/// What is wrong with tasks that run all the same: one line for each node and trouble, not for each task.
+fn troubles(tasks: &[v1::Task]) -> String {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let running = tasks.iter().filter(|task| task.phase == "running" && task.desired == "run");
+    for task in running.filter(|task| !task.detail.is_empty()) {
+        *counts.entry((&task.node, &task.detail)).or_default() += 1;
+    }
+    let lines = counts.iter().take(TROUBLES_MAX).map(|((node, detail), count)| {
+        let tasks = if *count == 1 { "1 task".into() } else { format!("{count} tasks") };
+        format!("  {tasks} on {node}: {detail}\n")
+    });
+    lines.collect()
 }
 
 fn up(cluster: &v1::GetClusterResponse) -> String {
@@ -96,5 +122,25 @@ fn dns(cluster: &v1::GetClusterResponse) -> String {
     match cluster.dns_addresses.as_slice() {
         [] => String::new(),
         addresses => format!("*.{} at {}", cluster.zone, addresses.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_trouble_of_many_tasks_is_one_line() {
+        let task = |detail: &str| v1::Task {
+            phase: "running".into(),
+            desired: "run".into(),
+            node: "a".into(),
+            detail: detail.into(),
+            ..v1::Task::default()
+        };
+        let gone = v1::Task { phase: "stopped".into(), ..task("asked to stop") };
+        let tasks = [task("no engine"), task(""), task("no engine"), task("unhealthy"), gone];
+        assert_eq!(troubles(&tasks), "  2 tasks on a: no engine\n  1 task on a: unhealthy\n");
+        assert_eq!(troubles(&[task("")]), "");
     }
 }
