@@ -1,4 +1,4 @@
-//! The outside world behind traits: container runtimes, health probes and hooks.
+//! The outside world behind traits: container runtimes, the kernel's network, health probes and hooks.
 //!
 //! Every call here is one bounded attempt: it has a timeout, it is safe to repeat, and its error says whether a repeat
 //! may help. Whoever calls decides when to try again.
@@ -8,5 +8,6 @@
 
 pub mod hook;
 pub mod metrics;
+pub mod network;
 pub mod probe;
 pub mod runtime;

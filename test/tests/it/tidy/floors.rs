@@ -40,6 +40,7 @@ const CORE: &[&str] = &["imbl", "ipnet", "serde", "serde_json", "sha2", "thiserr
 /// Heavy libraries live behind one crate each, so that one folder replaces them. `test` may import any.
 const QUARANTINED: &[(&str, &[&str])] = &[
     ("bollard", &["warren-drivers"]),
+    ("rtnetlink", &["warren-drivers"]),
     ("hickory-server", &["warren-dns"]),
     ("hickory-proto", &["warren-dns"]),
     ("hickory-resolver", &["warren-dns"]),

@@ -1,0 +1,174 @@
+//! What every network must do, as checks that each implementation runs in its tests.
+//!
+//! A network's tests make a [`Stage`] for each check and name it to [`network_contract!`](crate::network_contract).
+
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "every check fails in the same way: the network broke it"
+)]
+
+use super::state::{Hop, Route, Rules};
+use super::{Backend, Change, NodeNetwork, Peer, Problem, Settled, Wish, settle};
+use std::net::Ipv4Addr;
+use warren_core::id::NodeId;
+
+/// A machine for one check: an interface with [`ADDRESS`] in a /24, nothing of Warren's, and forwarding off.
+pub struct Stage {
+    /// Its network.
+    pub network: Box<dyn NodeNetwork>,
+    /// Whose part is tried.
+    pub owner: super::Owner,
+}
+
+/// The machine's address.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 11);
+
+/// How a check ends.
+pub type Checked = Result<(), String>;
+
+fn peer(node: u64, address: [u8; 4], third: u8) -> Peer {
+    let subnet = format!("10.210.{third}.0/24").parse().unwrap_or_default();
+    Peer { node: NodeId(node), address: Ipv4Addr::from(address), subnet }
+}
+
+/// A wish for one peer on the link and one beyond.
+fn wish(stage: &Stage, backend: Backend) -> Wish {
+    Wish {
+        owner: stage.owner.clone(),
+        backend,
+        address: ADDRESS,
+        subnet: "10.210.1.0/24".parse().unwrap_or_default(),
+        peers: vec![peer(2, [198, 18, 0, 2], 2), peer(3, [198, 18, 9, 3], 3)],
+    }
+}
+
+fn check(holds: bool, what: &str, seen: impl std::fmt::Debug) -> Checked {
+    if holds { Ok(()) } else { Err(format!("{what}: {seen:#?}")) }
+}
+
+async fn settled(stage: &Stage, wish: Option<&Wish>) -> Result<Settled, String> {
+    settle(&*stage.network, wish).await.map_err(|error| error.to_string())
+}
+
+async fn nothing_is_left(stage: &Stage) -> Checked {
+    let settled = settled(stage, None).await?;
+    check(settled.problems.is_empty(), "all can be taken away", &settled)?;
+    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    check(
+        actual.routes.is_empty() && actual.tunnel.is_none() && actual.rules == Rules::Absent,
+        "nothing of ours is left",
+        &actual,
+    )
+}
+
+/// What is wanted is there afterwards, and then nothing is left to do.
+pub async fn once_is_enough(stage: Stage) -> Checked {
+    for backend in [Backend::Auto, Backend::Vxlan] {
+        let wish = wish(&stage, backend);
+        let first = settled(&stage, Some(&wish)).await?;
+        check(first.problems.is_empty() && !first.changes.is_empty(), "it is made", &first)?;
+        let again = settled(&stage, Some(&wish)).await?;
+        check(again == Settled::default(), "made once is made", &again)?;
+        let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+        check(actual.forwarding && actual.rules == Rules::Right, "packets pass", &actual)?;
+        let hops: Vec<Hop> = actual.routes.values().map(|route| route.hop).collect();
+        let [direct, far] = [Ipv4Addr::new(198, 18, 0, 2), Ipv4Addr::new(10, 210, 3, 0)];
+        let near = match backend {
+            Backend::Vxlan => Hop::Tunnel(Ipv4Addr::new(10, 210, 2, 0)),
+            _ => Hop::Direct(direct),
+        };
+        check(hops == [near, Hop::Tunnel(far)], "each peer by its way", &hops)?;
+    }
+    nothing_is_left(&stage).await
+}
+
+/// A peer off the link is named where routes cannot reach it, and the others are reached all the same.
+pub async fn what_cannot_be_reached_is_named(stage: Stage) -> Checked {
+    let settled = settled(&stage, Some(&wish(&stage, Backend::HostGw))).await?;
+    let named = matches!(settled.problems[..], [Problem::NotOnLink { node: NodeId(3), .. }]);
+    check(named, "the peer beyond the link is named", &settled)?;
+    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    check(actual.routes.len() == 1 && actual.tunnel.is_none(), "the other is reached", &actual)?;
+    nothing_is_left(&stage).await
+}
+
+/// Peers that come, go and move take their routes with them.
+pub async fn peers_come_and_go(stage: Stage) -> Checked {
+    let mut wish = wish(&stage, Backend::Auto);
+    settled(&stage, Some(&wish)).await?;
+    wish.peers[1].address = Ipv4Addr::new(198, 18, 9, 33);
+    let moved = settled(&stage, Some(&wish)).await?;
+    let forwards = |settled: &Settled| {
+        settled.changes.iter().all(|change| matches!(change, Change::SetForward(..)))
+    };
+    check(moved.changes.len() == 1 && forwards(&moved), "only the machine is another", &moved)?;
+    wish.peers.remove(1);
+    wish.peers.push(peer(4, [198, 18, 0, 4], 4));
+    let settled_again = settled(&stage, Some(&wish)).await?;
+    check(settled_again.problems.is_empty(), "no problem", &settled_again)?;
+    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let subnets: Vec<String> = actual.routes.keys().map(ToString::to_string).collect();
+    check(subnets == ["10.210.2.0/24", "10.210.4.0/24"], "these peers", &subnets)?;
+    check(actual.tunnel.is_none(), "nobody is beyond the link any more", &actual)?;
+    nothing_is_left(&stage).await
+}
+
+/// What somebody else has taken away comes back.
+pub async fn what_was_lost_is_mended(stage: Stage) -> Checked {
+    let wish = wish(&stage, Backend::Auto);
+    settled(&stage, Some(&wish)).await?;
+    for loss in [Change::RemoveTunnel, Change::RemoveRules] {
+        stage.network.change(&loss).await.map_err(|error| error.to_string())?;
+        let mended = settled(&stage, Some(&wish)).await?;
+        check(mended.problems.is_empty() && !mended.changes.is_empty(), "mended", &mended)?;
+        let again = settled(&stage, Some(&wish)).await?;
+        check(again == Settled::default(), "and then it is as it was", &again)?;
+    }
+    nothing_is_left(&stage).await
+}
+
+/// Changes that are made already, and removals of what is not there, are no errors.
+pub async fn repeating_is_harmless(stage: Stage) -> Checked {
+    let wish = wish(&stage, Backend::Auto);
+    let first = settled(&stage, Some(&wish)).await?;
+    let repeatable = |change: &&Change| !matches!(change, Change::MakeTunnel(_));
+    for change in first.changes.iter().filter(repeatable) {
+        stage.network.change(change).await.map_err(|error| error.to_string())?;
+    }
+    let again = settled(&stage, Some(&wish)).await?;
+    check(again == Settled::default(), "still as it was", &again)?;
+    nothing_is_left(&stage).await?;
+    let subnet = wish.peers[0].subnet;
+    for change in [Change::RemoveTunnel, Change::RemoveRules, Change::RemoveRoute(subnet)] {
+        stage.network.change(&change).await.map_err(|error| error.to_string())?;
+    }
+    nothing_is_left(&stage).await
+}
+
+/// A source that this machine does not have is refused, not ignored.
+pub async fn a_source_must_be_here(stage: Stage) -> Checked {
+    let hop = Hop::Direct(Ipv4Addr::new(198, 18, 0, 2));
+    let route = Route { hop, source: Some(Ipv4Addr::new(10, 210, 1, 1)) };
+    let subnet = "10.210.2.0/24".parse().unwrap_or_default();
+    let refused = stage.network.change(&Change::SetRoute(subnet, route)).await;
+    check(refused.is_err(), "there is no such source", &refused)?;
+    nothing_is_left(&stage).await
+}
+
+/// Makes one test of each check. `$stage(name).await` gives `Option<(Stage, _)>`, with what the stage stands on, and
+/// has said why where it gives none.
+#[macro_export]
+macro_rules! network_contract {
+    ($stage:path) => {
+        $crate::network_contract!(@ $stage: once_is_enough, what_cannot_be_reached_is_named,
+            peers_come_and_go, what_was_lost_is_mended, repeating_is_harmless,
+            a_source_must_be_here);
+    };
+    (@ $stage:path: $($check:ident),*) => {
+        $(#[tokio::test]
+        async fn $check() {
+            let Some((stage, _kept)) = $stage(stringify!($check)).await else { return };
+            $crate::network::contract::$check(stage).await.unwrap();
+        })*
+    };
+}

@@ -1,0 +1,85 @@
+//! A machine's network that is only remembered, for tests of whoever calls [`super::settle`].
+
+use super::NodeNetwork;
+use super::error::NetworkError;
+use super::plan::Change;
+use super::state::{Actual, Hop, Rules};
+use async_trait::async_trait;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A network in memory. It does what the kernel does with a change, also what nobody asked for.
+#[derive(Debug)]
+pub struct Fake {
+    state: Mutex<Actual>,
+    has_vxlan: bool,
+}
+
+impl Fake {
+    /// A machine with this on it.
+    #[must_use]
+    pub const fn new(actual: Actual) -> Self {
+        Self { state: Mutex::new(actual), has_vxlan: true }
+    }
+
+    /// The same, with a kernel that has no tunnels.
+    #[must_use]
+    pub const fn without_vxlan(actual: Actual) -> Self {
+        Self { state: Mutex::new(actual), has_vxlan: false }
+    }
+
+    /// What is on it now; may be changed, as by somebody else.
+    pub fn state(&self) -> MutexGuard<'_, Actual> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl NodeNetwork for Fake {
+    async fn read(&self) -> Result<Actual, NetworkError> {
+        Ok(self.state().clone())
+    }
+
+    async fn change(&self, change: &Change) -> Result<(), NetworkError> {
+        match change {
+            Change::MakeTunnel(_) if !self.has_vxlan => Err(NetworkError::no_vxlan()),
+            change => make(&mut self.state(), change),
+        }
+    }
+}
+
+/// Makes a change as the kernel would.
+pub(super) fn make(state: &mut Actual, change: &Change) -> Result<(), NetworkError> {
+    match change {
+        Change::AllowForwarding => state.forwarding = true,
+        Change::WriteRules => state.rules = Rules::Right,
+        Change::RemoveRules => state.rules = Rules::Absent,
+        Change::MakeTunnel(tunnel) => state.tunnel = Some(tunnel.clone()),
+        Change::RemoveTunnel => {
+            state.tunnel = None;
+            state.neighbours.clear();
+            state.forwards.clear();
+            // The kernel takes a device's routes with it.
+            state.routes.retain(|_, route| matches!(route.hop, Hop::Direct(_)));
+        }
+        Change::SetNeighbour(..) | Change::SetForward(..) if state.tunnel.is_none() => {
+            return Err(refused(change));
+        }
+        Change::SetRoute(_, route)
+            if matches!(route.hop, Hop::Tunnel(_)) && state.tunnel.is_none()
+                || route.source.is_some_and(|source| !state.addresses.contains_key(&source)) =>
+        {
+            return Err(refused(change));
+        }
+        Change::SetNeighbour(end, mac) => drop(state.neighbours.insert(*end, *mac)),
+        Change::RemoveNeighbour(end) => drop(state.neighbours.remove(end)),
+        Change::SetForward(mac, address) => drop(state.forwards.insert(*mac, *address)),
+        Change::RemoveForward(mac) => drop(state.forwards.remove(mac)),
+        Change::SetRoute(subnet, route) => drop(state.routes.insert(*subnet, *route)),
+        Change::RemoveRoute(subnet) => drop(state.routes.remove(subnet)),
+    }
+    Ok(())
+}
+
+fn refused(change: &Change) -> NetworkError {
+    NetworkError::Refused { what: change.words(), why: "there is no such device or address".into() }
+}

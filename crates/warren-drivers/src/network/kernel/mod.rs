@@ -1,0 +1,78 @@
+//! The network of the kernel that this process runs on.
+
+mod firewall;
+mod netlink;
+mod rules;
+
+use super::NodeNetwork;
+use super::error::NetworkError;
+use super::plan::Change;
+use super::state::Actual;
+use super::wish::Owner;
+use async_trait::async_trait;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The kernel answers in milliseconds; a machine that swaps, in seconds.
+const NETLINK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the kernel is told to pass packets on.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// The kernel, and whose part of its network is meant. Needs `CAP_NET_ADMIN`.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    owner: Owner,
+}
+
+impl Kernel {
+    /// Looks at nothing yet.
+    #[must_use]
+    pub const fn new(owner: Owner) -> Self {
+        Self { owner }
+    }
+}
+
+#[async_trait]
+impl NodeNetwork for Kernel {
+    async fn read(&self) -> Result<Actual, NetworkError> {
+        let links = limited("reading the network", netlink::read(&self.owner));
+        let rules = firewall::read(&self.owner);
+        let (mut actual, rules) = tokio::try_join!(links, rules)?;
+        actual.rules = rules;
+        actual.forwarding =
+            std::fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() != "0");
+        Ok(actual)
+    }
+
+    async fn change(&self, change: &Change) -> Result<(), NetworkError> {
+        match change {
+            Change::AllowForwarding => {
+                std::fs::write(FORWARDING, "1").map_err(|error| NetworkError::Refused {
+                    what: change.words(),
+                    why: format!("{FORWARDING}: {error}"),
+                })
+            }
+            Change::WriteRules => firewall::write(&self.owner).await,
+            Change::RemoveRules => firewall::remove(&self.owner).await,
+            Change::MakeTunnel(_)
+            | Change::RemoveTunnel
+            | Change::SetNeighbour(..)
+            | Change::RemoveNeighbour(_)
+            | Change::SetForward(..)
+            | Change::RemoveForward(_)
+            | Change::SetRoute(..)
+            | Change::RemoveRoute(_) => {
+                limited(&change.words(), netlink::change(&self.owner, change)).await
+            }
+        }
+    }
+}
+
+async fn limited<T>(
+    what: &str,
+    work: impl Future<Output = Result<T, NetworkError>>,
+) -> Result<T, NetworkError> {
+    let late = |_| NetworkError::Timeout { what: what.to_owned(), after: NETLINK_TIMEOUT };
+    timeout(NETLINK_TIMEOUT, work).await.map_err(late)?
+}
