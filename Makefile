@@ -1,6 +1,6 @@
 # Every way to build, check and try Warren. `make help` explains each.
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify fix reference test sim sim-long mutants e2e bench torture dist
+.PHONY: help demo build verify fix reference test sim sim-long mutants e2e bench torture dist testbed-up testbed-shell testbed-down
 
 CARGO ?= cargo
 # Which random history `make sim` lives through, and where `make sim-long` begins and ends.
@@ -49,6 +49,20 @@ bench: ## measure Warren beside its peers; ratios of one run
 
 torture: ## kill a writing store 200 times and look for every acknowledged write
 	@./test/run torture
+
+# How many machines a testbed has, whether each has a Docker engine (1) or none (0), and which one a shell is in.
+N ?= 3
+DOCKER ?= 0
+M ?= m1
+
+testbed-up: ## several machines on this one, to try a cluster by hand: make testbed-up N=3 DOCKER=1
+	@./test/run testbed up $(N) $(DOCKER)
+
+testbed-shell: ## a shell in one of them, with warren and its Docker: make testbed-shell M=m2
+	@./test/run testbed shell $(M)
+
+testbed-down: ## take them away with all that runs in them
+	@./test/run testbed down
 
 dist: ## the smallest binary to give away, with its checksum: dist/
 	@./test/run dist

@@ -1,9 +1,10 @@
 //! A real node: a `warren up` of its own, with folder, ports and tasks that are gone when the test ends.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::testbed::Namespace;
+use crate::testbed::clock::Clock;
 use crate::{binary, http, sweep, wait};
 
 /// The port of the demo workload.
@@ -33,12 +36,24 @@ pub enum Runtime {
     Docker,
 }
 
+/// Where a node runs, where that is not simply beside the test.
+#[derive(Clone)]
+pub struct Seat {
+    /// The network that it is in.
+    pub namespace: Arc<Namespace>,
+    /// Its address there, at which the test finds it.
+    pub address: Ipv4Addr,
+    /// The wall clock that it reads, where it is not this machine's.
+    pub clock: Option<Clock>,
+}
+
 /// One node, running or not. Dropping it kills it and removes its tasks, its network and its folder.
 pub struct Node {
     folder: TempDir,
     runtime: Runtime,
     pool: String,
     arguments: Vec<String>,
+    seat: Option<Seat>,
     child: Option<Child>,
     cluster: Option<String>,
 }
@@ -83,9 +98,17 @@ impl Node {
             runtime,
             pool: own_pool(),
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            seat: None,
             child: None,
             cluster: None,
         })
+    }
+
+    /// The same, in a machine of a testbed.
+    #[must_use]
+    pub fn seated(mut self, seat: Seat) -> Self {
+        self.seat = Some(seat);
+        self
     }
 
     /// Where its data is going to be, made now, so that a test can mount something there.
@@ -120,18 +143,26 @@ impl Node {
         // The file is of this run; an old one would name ports that nobody listens on any more.
         let _ = std::fs::remove_file(self.run_file());
         let log = File::options().create(true).append(true).open(self.log_file())?;
-        let child = Command::new(binary::warren()?)
+        let seat = self.seat.as_ref();
+        let address = seat.map_or(Ipv4Addr::LOCALHOST, |seat| seat.address);
+        let any_port = SocketAddr::new(IpAddr::V4(address), 0).to_string();
+        let clock = seat.and_then(|seat| seat.clock.as_ref());
+        let mut warren = Command::new(binary::warren()?);
+        warren
             .arg("up")
             .arg("--data-dir")
             .arg(self.data_dir())
-            .args(["--http", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--pool", &self.pool])
+            .args(["--http", &any_port, "--dns", &any_port, "--pool", &self.pool])
             .args(["--runtime", self.runtime.name()])
             .args(&self.arguments)
+            .envs(clock.map(Clock::environment).unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("warren starts")?;
+            .stderr(log);
+        let child = {
+            let _inside = seat.map(|seat| seat.namespace.enter()).transpose()?;
+            warren.spawn().context("warren starts")?
+        };
         self.child = Some(child);
         self.wait_until_ready().await.with_context(|| self.log_end())?;
         let run = self.run()?;
@@ -269,6 +300,16 @@ impl Node {
         Ok(())
     }
 
+    /// Stops it where it is, as a machine that hangs, or lets it go on.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn hang(&self, hangs: bool) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        let signal = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
+        Ok(kill(Pid::from_raw(i32::try_from(child.id())?), signal)?)
+    }
+
     /// Whether it was started and has ended by itself; then it may be resumed.
     ///
     /// # Errors
@@ -335,7 +376,8 @@ impl Drop for Node {
             let _ = child.wait();
         }
         sweep::processes_below(self.folder.path());
-        if let (Runtime::Docker, Some(cluster)) = (self.runtime, &self.cluster) {
+        // A testbed takes the containers of its engines away itself.
+        if let (Runtime::Docker, Some(cluster), None) = (self.runtime, &self.cluster, &self.seat) {
             sweep::containers_of(cluster);
         }
     }

@@ -44,6 +44,17 @@ pub async fn checked(docker: &Docker, version: &str) -> anyhow::Result<String> {
     made(docker, version, &format!("{version}-checked"), Some(check)).await
 }
 
+/// As [`web`], in an engine that goes with its images.
+///
+/// # Errors
+/// As [`web`].
+pub async fn web_for_once(docker: &Docker, version: &str) -> anyhow::Result<String> {
+    let program = std::fs::read(binary::web()?)?;
+    let name = format!("{REPOSITORY}:{version}");
+    load(docker, archive(&program, &name, version, None)).await.with_context(|| name.clone())?;
+    Ok(name)
+}
+
 async fn made(
     docker: &Docker,
     version: &str,

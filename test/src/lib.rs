@@ -16,6 +16,7 @@ pub mod reference;
 pub mod release;
 pub mod store;
 pub mod sweep;
+pub mod testbed;
 pub mod torture;
 pub mod tree;
 pub mod wait;

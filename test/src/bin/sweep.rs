@@ -1,6 +1,8 @@
-//! Removes the images that the tests of this tree have made and share; `make test` ends with it.
+//! Removes what tests of this tree share or have left: images, and testbeds of tests that were killed. `make test` ends
+//! with it.
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    warren_test::testbed::sweep()?;
     warren_test::image::forget().await
 }

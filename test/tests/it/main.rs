@@ -1,6 +1,8 @@
 //! The end-to-end and tidy tests: one binary, so that a change links once.
 
+mod network;
 mod node;
 mod store;
+mod testbed;
 mod tidy;
 mod workload;

@@ -5,6 +5,7 @@
 mod api;
 mod checks;
 mod disk;
+mod engine;
 mod examples;
 mod faults;
 mod guide;
@@ -58,7 +59,12 @@ async fn create_web(
     arguments: &[&str],
 ) -> anyhow::Result<()> {
     let image = runtime.web_image("v1").await?;
-    let create = ["service", "create", name, "--image", &image, "--port", "http=8080"];
+    create_of(node, &image, name, arguments).await
+}
+
+/// As [`create_web`], of an image that is there already.
+async fn create_of(node: &Node, image: &str, name: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    let create = ["service", "create", name, "--image", image, "--port", "http=8080"];
     let fast = ["--health-http", "8080/health", "--health-interval", "500ms"];
     let patient = ["--min-ready", "0s", "--wait-timeout", "60s"];
     node.ok(&[&create[..], &fast, &patient, arguments].concat()).await?;

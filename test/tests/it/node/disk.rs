@@ -1,48 +1,11 @@
 //! A disk that is full: writes are refused with the reason, nothing is lost, and it goes on once there is room.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use anyhow::{Context as _, ensure};
 use warren_test::cluster::{Node, Runtime};
+use warren_test::testbed::disk::Disk;
 use warren_test::{http, wait};
 
 use super::{SOON, create_web, resolve, tasks};
-
-/// The small disk: room for the log and for copies of the workload.
-const SIZE: &str = "size=96m";
-
-/// A disk of its own, taken away with the value.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// Mounts one, where this user may.
-    fn mount(at: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", SIZE, "warren-test"]).arg(at);
-        let done = mount.output().is_ok_and(|output| output.status.success());
-        done.then(|| Self(at.to_owned()))
-    }
-
-    /// Fills it to the last byte.
-    fn fill(&self) -> anyhow::Result<PathBuf> {
-        let ballast = self.0.join("ballast");
-        let status = Command::new("dd")
-            .args(["if=/dev/zero", "bs=64k"])
-            .arg(format!("of={}", ballast.display()))
-            .output()
-            .context("dd")?;
-        ensure!(!status.status.success(), "the disk has an end");
-        Ok(ballast)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: the node, which is dropped after it, may still have files open.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
 
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_loses_nothing() {

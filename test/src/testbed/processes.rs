@@ -1,0 +1,106 @@
+//! The processes of a testbed: by their namespace, their words, or the control group that its engines use.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::namespace;
+
+/// The control groups of this machine, of both versions.
+const GROUPS: &str = "/sys/fs/cgroup";
+
+/// A process and when it began, as no later process of the same number has it.
+pub(super) fn life_of(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold anything, also spaces; it ends with the last parenthesis.
+    let after = stat.rsplit(')').next().unwrap_or_default();
+    let began = after.split_whitespace().nth(19).unwrap_or_default();
+    format!("{pid} {began}")
+}
+
+/// Whether a process that [`life_of`] has described is still there.
+pub(super) fn lives(life: &str) -> bool {
+    let pid = life.split(' ').next().and_then(|pid| pid.parse().ok());
+    pid.is_some_and(|pid| life_of(pid) == life)
+}
+
+/// The control group below which the containers of a testbed's engines are.
+pub(super) fn group(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    format!("/{}", name.to_string_lossy())
+}
+
+/// The sockets that helpers of an engine listen on, which they keep outside of the engine's folders.
+pub(super) fn shim_sockets(namespace: &str) -> Vec<PathBuf> {
+    const SOCKETS: &str = "/run/containerd/s/";
+    let listed = namespace::open(namespace).and_then(|namespace| {
+        let _inside = namespace.enter()?;
+        Ok(fs::read_to_string("/proc/thread-self/net/unix")?)
+    });
+    let listed = listed.unwrap_or_default();
+    let paths = listed.lines().filter_map(|line| line.split_whitespace().nth(7));
+    paths.filter(|path| path.starts_with(SOCKETS)).map(PathBuf::from).collect()
+}
+
+/// Kills everything that belongs to the testbed in that folder and says how much there was.
+pub(super) fn kill_all(folder: &Path, namespaces: &[String]) -> usize {
+    let networks: BTreeSet<u64> = namespaces
+        .iter()
+        .filter_map(|name| Some(fs::metadata(namespace::path(name)).ok()?.ino()))
+        .collect();
+    let group = format!("{}/", group(folder));
+    let words = format!("{}/", folder.display());
+    let belongs = |process: &Path| {
+        let network = fs::metadata(process.join("ns/net")).map(|file| file.ino());
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
+        let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+        network.is_ok_and(|network| networks.contains(&network))
+            || String::from_utf8_lossy(&line).contains(&words)
+            || groups.contains(&group)
+    };
+    let own = Pid::this();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbered = all.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok().map(Pid::from_raw)?;
+        (pid != own && belongs(&entry.path()) && !is_dead(&entry.path())).then_some(pid)
+    });
+    let found: Vec<Pid> = numbered.collect();
+    for pid in &found {
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    found.len()
+}
+
+/// Whether a process is gone, or only its parent still remembers it.
+pub(super) fn has_ended(pid: u32) -> bool {
+    is_dead(&PathBuf::from(format!("/proc/{pid}")))
+}
+
+fn is_dead(process: &Path) -> bool {
+    let Ok(stat) = fs::read_to_string(process.join("stat")) else { return true };
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Removes the control groups of the testbed in that folder, the innermost first.
+pub(super) fn remove_groups(folder: &Path) {
+    let name = group(folder);
+    let name = name.trim_start_matches('/');
+    let trees = fs::read_dir(GROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
+    for tree in trees.chain([PathBuf::from(GROUPS)]) {
+        remove_group(&tree.join(name));
+    }
+}
+
+fn remove_group(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    // Where it is not there, there is nothing to remove.
+    let _ = fs::remove_dir(group);
+}
