@@ -18,6 +18,7 @@ pub mod health;
 pub mod id;
 pub mod invariant;
 pub mod lease;
+pub mod membership;
 pub mod node;
 pub mod notice;
 pub mod observed;

@@ -28,8 +28,12 @@ pub(crate) const HAND_OVER_MAX: Duration = Duration::from_secs(2);
 /// them. Only more than there are ever entries and changes at once.
 pub(crate) const GATE_PASSES: u32 = 64;
 
-/// Gives the lead to the most caught-up voter that takes it, and returns who leads then.
-pub(crate) async fn hand_over(shared: &Shared, deadline: Instant) -> Result<NodeId, HandOverError> {
+/// Gives the lead to the most caught-up voter that takes it, of those that `heirs` names, and returns who leads then.
+pub(crate) async fn hand_over(
+    shared: &Shared,
+    heirs: Option<&BTreeSet<NodeId>>,
+    deadline: Instant,
+) -> Result<NodeId, HandOverError> {
     let raft = shared.core.metrics().borrow().clone();
     let here = standing(&raft);
     if !here.leads {
@@ -44,14 +48,19 @@ pub(crate) async fn hand_over(shared: &Shared, deadline: Instant) -> Result<Node
     let mut leadership = shared.leadership.clone();
     let quiet = leadership.wait_for(|now| !matches!(now, Leadership::Leader { .. }));
     timeout_at(deadline, quiet).await.map_err(|_| HandOverError::Busy)?.ok();
-    offer(shared, here.term, deadline).await
+    offer(shared, heirs, here.term, deadline).await
 }
 
 /// Offers the lead of `term` to one follower after the other.
-async fn offer(shared: &Shared, term: u64, deadline: Instant) -> Result<NodeId, HandOverError> {
+async fn offer(
+    shared: &Shared,
+    heirs: Option<&BTreeSet<NodeId>>,
+    term: u64,
+    deadline: Instant,
+) -> Result<NodeId, HandOverError> {
     let mut tried = BTreeSet::new();
     let mut failures = Vec::new();
-    while let Some(follower) = most_caught_up(shared, &tried) {
+    while let Some(follower) = most_caught_up(shared, heirs, &tried) {
         tried.insert(follower);
         // Half of what is left, so that one that is slow leaves time for another.
         let now = Instant::now();
@@ -110,13 +119,18 @@ async fn offer_to(
     }
 }
 
-fn most_caught_up(shared: &Shared, tried: &BTreeSet<u64>) -> Option<u64> {
+fn most_caught_up(
+    shared: &Shared,
+    heirs: Option<&BTreeSet<NodeId>>,
+    tried: &BTreeSet<u64>,
+) -> Option<u64> {
     let raft = shared.core.metrics().borrow().clone();
     let matched =
         |id: u64| raft.replication.as_ref().and_then(|all| all.get(&id).copied().flatten());
     let voters = raft.membership_config.membership().voter_ids();
     let others = voters.filter(|id| *id != raft.id && !tried.contains(id));
-    others.max_by_key(|id| matched(*id))
+    let named = |id: &u64| heirs.is_none_or(|heirs| heirs.contains(&NodeId(*id)));
+    others.filter(named).max_by_key(|id| matched(*id))
 }
 
 fn has_all(raft: &Metrics, follower: u64) -> bool {

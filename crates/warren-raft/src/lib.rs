@@ -36,7 +36,7 @@ pub use options::{Options, SNAPSHOTS, SnapshotPolicy, StoreKind, TIMERS, Timers,
 pub use raft::{Leadership, Raft, Status};
 pub use runner::Runner;
 pub use start::{open_engine, start};
-pub use transport::{Alone, LocalNetwork, Reply, Rpc, Transport, TransportError};
+pub use transport::{Alone, LocalNetwork, Reply, Rpc, Transport, TransportError, Weather};
 
 #[cfg(test)]
 mod tests;

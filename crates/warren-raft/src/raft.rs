@@ -30,6 +30,10 @@ pub(crate) const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Proposals that wait at once, each of a caller that waits for its answer.
 pub(crate) const QUEUE_PROPOSALS_MAX: usize = 4_096;
 
+/// A manager with at most so many entries to come counts as caught up: under load a follower is always some entries
+/// late, and these take it a few milliseconds.
+const CAUGHT_UP_MAX: u64 = 64;
+
 /// A manager's handle to the agreed state. Cheap to clone; all clones are the same manager.
 #[derive(Clone)]
 pub struct Raft {
@@ -103,6 +107,16 @@ pub struct Status {
     pub followers: BTreeMap<NodeId, LogIndex>,
     /// What has failed, if something has; the manager stops then.
     pub fault: Option<String>,
+}
+
+impl Status {
+    /// Managers that have the log almost to its end. Of the voters it says so too; empty while this manager does not
+    /// lead.
+    #[must_use]
+    pub fn caught_up(&self) -> BTreeSet<NodeId> {
+        let near = |matched: &LogIndex| matched.0 + CAUGHT_UP_MAX >= self.last.0;
+        self.followers.iter().filter(|(_, matched)| near(matched)).map(|(node, _)| *node).collect()
+    }
 }
 
 impl Raft {
@@ -305,7 +319,15 @@ impl Raft {
     /// # Errors
     /// See [`HandOverError`]. This manager may lead on then.
     pub async fn hand_over(&self) -> Result<NodeId, HandOverError> {
-        handover::hand_over(&self.shared, Instant::now() + HAND_OVER_MAX).await
+        handover::hand_over(&self.shared, None, Instant::now() + HAND_OVER_MAX).await
+    }
+
+    /// As [`Self::hand_over`], to one of `heirs`.
+    ///
+    /// # Errors
+    /// See [`HandOverError`]. This manager may lead on then.
+    pub async fn hand_over_to(&self, heirs: &BTreeSet<NodeId>) -> Result<NodeId, HandOverError> {
+        handover::hand_over(&self.shared, Some(heirs), Instant::now() + HAND_OVER_MAX).await
     }
 
     /// Handles a message from another manager and returns the bytes of the answer.

@@ -306,7 +306,7 @@ impl Runner {
             progress.waiting.push_back(proposal);
         }
         answer_all(progress.waiting.into(), &self.shared.stopped());
-        match handover::hand_over(&self.shared, Instant::now() + HAND_OVER_MAX).await {
+        match handover::hand_over(&self.shared, None, Instant::now() + HAND_OVER_MAX).await {
             Ok(_) | Err(HandOverError::NotLeader | HandOverError::Alone) => {}
             Err(error @ (HandOverError::Busy | HandOverError::NotTaken { .. })) => {
                 tracing::warn!(error = %error, "stopping without a successor");

@@ -3,7 +3,7 @@
 
 mod local;
 
-pub use local::LocalNetwork;
+pub use local::{LocalNetwork, Weather};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +23,20 @@ pub enum Rpc {
     PreVote,
     /// I lead, and I would like you to: begin an election now.
     Campaign,
+}
+
+impl Rpc {
+    /// The word for it, in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Vote => "vote",
+            Self::Snapshot => "snapshot",
+            Self::PreVote => "pre_vote",
+            Self::Campaign => "campaign",
+        }
+    }
 }
 
 /// Why a message did not get an answer.

@@ -2,4 +2,6 @@
 
 mod cluster;
 mod damage;
+mod elections;
+mod load;
 pub(crate) mod support;

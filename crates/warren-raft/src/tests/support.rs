@@ -1,14 +1,15 @@
 //! What the tests of this crate share: managers in this process, and a command whose effect is easy to find again.
 
 use crate::{
-    Alone, Leadership, LocalNetwork, Options, Raft, SnapshotPolicy, StoreKind, Timers, start,
+    Alone, Leadership, LocalNetwork, MemoryDisk, Options, Raft, SnapshotPolicy, StoreKind, TIMERS,
+    Timers, start,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use warren_core::State;
 use warren_core::command::Command;
@@ -66,6 +67,12 @@ impl Manager {
         self.ended().await
     }
 
+    /// Ends it where it stands, without its doing anything about it.
+    pub(crate) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+        self.raft.shared.core.shutdown().await.unwrap();
+    }
+
     pub(crate) async fn ended(mut self) -> Result<(), crate::StorageFault> {
         timeout(PATIENCE, self.tasks.join_next()).await.expect("ends in time").unwrap().unwrap()
     }
@@ -105,6 +112,147 @@ pub(crate) async fn three(network: &LocalNetwork, dirs: &[tempfile::TempDir]) ->
     let voters: BTreeSet<NodeId> = (1..=dirs.len() as u64).map(NodeId).collect();
     managers[0].raft.set_voters(&voters).await.unwrap();
     managers
+}
+
+/// Managers in memory with the timers of the product, on a network that can be disturbed.
+pub(crate) struct Site {
+    pub(crate) network: LocalNetwork,
+    pub(crate) managers: BTreeMap<NodeId, Manager>,
+    disks: BTreeMap<NodeId, MemoryDisk>,
+    snapshots: SnapshotPolicy,
+    propose: Duration,
+    dir: tempfile::TempDir,
+}
+
+impl Site {
+    /// So many managers in memory, all voting, and [`found`] in their state.
+    pub(crate) async fn new(count: u64) -> Self {
+        let never = SnapshotPolicy { entries: 1 << 40, bytes: 1 << 40, keep: 4 };
+        Self::with(count, never, TIMERS.propose).await
+    }
+
+    /// As [`Self::new`], where the log is cut often and nobody waits long for an answer.
+    pub(crate) async fn cutting(count: u64) -> Self {
+        let often = SnapshotPolicy { entries: 50, bytes: 1 << 40, keep: 4 };
+        Self::with(count, often, Duration::from_secs(1)).await
+    }
+
+    async fn with(count: u64, snapshots: SnapshotPolicy, propose: Duration) -> Self {
+        let disks = (1..=count).map(|id| (NodeId(id), MemoryDisk::new())).collect();
+        let (network, managers) = (LocalNetwork::new(), BTreeMap::new());
+        let dir = tempfile::tempdir().unwrap();
+        let mut site = Self { network, managers, disks, snapshots, propose, dir };
+        for id in 1..=count {
+            site.start(NodeId(id)).await;
+        }
+        let first = &site.managers[&ME].raft;
+        first.init_single("n1").await.unwrap();
+        site.managers[&ME].lead().await;
+        first.propose(found()).await.unwrap();
+        for id in 2..=count {
+            first.add_learner(NodeId(id), &format!("n{id}")).await.unwrap();
+        }
+        first.set_voters(&(1..=count).map(NodeId).collect()).await.unwrap();
+        site
+    }
+
+    /// Starts a manager on its disk.
+    pub(crate) async fn start(&mut self, node: NodeId) {
+        let options = Options {
+            node,
+            transport: self.network.port(node),
+            timers: Timers { propose: self.propose, ..TIMERS },
+            snapshots: self.snapshots,
+            ..options(self.dir.path(), StoreKind::Memory(self.disks[&node].clone()))
+        };
+        let manager = Manager::start(options).await;
+        self.network.isolate(node, false);
+        self.network.attach(node, manager.raft.clone());
+        self.managers.insert(node, manager);
+    }
+
+    /// The manager says nothing any more, to anybody, from one moment to the next.
+    pub(crate) async fn kill(&mut self, node: NodeId) {
+        self.network.isolate(node, true);
+        self.network.detach(node);
+        self.managers.remove(&node).unwrap().kill().await;
+    }
+
+    /// The manager stops as it is meant to.
+    pub(crate) async fn stop_one(&mut self, node: NodeId) {
+        let manager = self.managers.remove(&node).unwrap();
+        manager.stop().await.unwrap();
+        self.network.detach(node);
+    }
+
+    /// Who leads, once somebody does.
+    pub(crate) async fn leader(&self) -> NodeId {
+        let leads = |manager: &Manager| {
+            matches!(*manager.raft.leadership().borrow(), Leadership::Leader { .. })
+        };
+        until("somebody leads", || {
+            self.managers.iter().find(|(_, manager)| leads(manager)).map(|(node, _)| *node)
+        })
+        .await
+    }
+
+    pub(crate) fn raft(&self, node: NodeId) -> &Raft {
+        &self.managers[&node].raft
+    }
+
+    pub(crate) fn term(&self, node: NodeId) -> u64 {
+        self.raft(node).status().term
+    }
+
+    /// Waits until all managers have the same state as the one that leads.
+    pub(crate) async fn agree(&self) {
+        until("all managers show the same state", || {
+            let mut states = self.managers.values().map(|m| m.raft.state().borrow().clone());
+            let first = states.next().unwrap();
+            states.all(|state| *state == *first).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn end(self) {
+        for (node, manager) in self.managers {
+            self.network.detach(node);
+            manager.kill().await;
+        }
+    }
+}
+
+/// Looks every few milliseconds until `found` has something.
+pub(crate) async fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let looked = async {
+        loop {
+            if let Some(found) = found() {
+                return found;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, looked).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// Proposes until some manager takes it; returns who did and in which term.
+pub(crate) async fn write_somewhere(rafts: &[Raft], command: &Command) -> (NodeId, u64) {
+    let written = async {
+        loop {
+            for raft in rafts {
+                let term = match *raft.leadership().borrow() {
+                    Leadership::Leader { term } => term,
+                    Leadership::Follower { .. } | Leadership::None => continue,
+                };
+                if let Ok(answers) = raft.propose(vec![command.clone()]).await {
+                    assert_eq!(answers, [Ok(warren_core::command::Applied::Done)]);
+                    return (raft.status().node, term);
+                }
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, written).await.expect("somebody takes it in time")
 }
 
 pub(crate) async fn join(network: &LocalNetwork, node: NodeId, dir: &Path) -> Manager {
