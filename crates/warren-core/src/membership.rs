@@ -11,7 +11,7 @@ use crate::node::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The most voters: seven survive the loss of three, and each write waits for four disks. More only makes writes slower.
+/// The most voters: seven survive the loss of three, and each write waits for four disks. More only slow it down.
 pub const VOTERS_MAX: usize = 7;
 
 /// A node of the cluster, as far as voting is concerned.

@@ -78,17 +78,19 @@ impl FromStr for StoreKind {
 pub struct Timers {
     /// Between two signs of life of a leader.
     pub heartbeat: Duration,
-    /// The shortest silence after which a follower stands for election. At least ten times a slow fsync, since an
-    /// fsync holds up heartbeats.
+    /// The shortest silence after which a follower asks whether it may stand for election, and lets another stand;
+    /// also how long a leader leads after a majority last answered it. At least ten times a slow fsync, since an fsync
+    /// holds up heartbeats.
     pub election_min: Duration,
-    /// The longest such silence; also how long a leader's lease lasts after a majority last answered it.
+    /// The longest silence after which a follower asks. A leader that no majority answers for twice as long gives up.
     pub election_max: Duration,
     /// How long a proposal or a barrier may take before its caller is told [`crate::ProposeError::Timeout`].
     pub propose: Duration,
 }
 
-/// 100 / 300 / 600 ms: a lost leader is replaced in about a second, and a disk may stall for 300 ms without a needless
-/// election. Half of that saves half a second at each failover and costs elections on a loaded machine.
+/// 100 / 300 / 600 ms: a lost leader is replaced in about half a second, and a disk may stall for 300 ms without a
+/// needless election. Half of that saves a quarter of a second at each failover and costs elections on a loaded
+/// machine.
 pub const TIMERS: Timers = Timers {
     heartbeat: Duration::from_millis(100),
     election_min: Duration::from_millis(300),
