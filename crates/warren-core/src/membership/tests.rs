@@ -1,3 +1,5 @@
+//! Changes of the voters, one by one and as a property of any cluster.
+
 use super::*;
 use proptest::prelude::*;
 

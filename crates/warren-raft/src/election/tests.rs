@@ -1,3 +1,5 @@
+//! Who asks, who says yes, and for how long nobody does either.
+
 use super::*;
 use crate::options::TIMERS;
 use openraft::CommittedLeaderId;
