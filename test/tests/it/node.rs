@@ -4,6 +4,7 @@
 
 mod api;
 mod checks;
+mod clock;
 mod disk;
 mod engine;
 mod examples;

@@ -77,7 +77,8 @@ pub async fn once_is_enough(stage: Stage) -> Checked {
             Backend::Vxlan => Hop::Tunnel(Ipv4Addr::new(10, 210, 2, 0)),
             _ => Hop::Direct(direct),
         };
-        check(hops == [near, Hop::Tunnel(far)], "each peer by its way", &hops)?;
+        let all = [Hop::Nowhere, near, Hop::Tunnel(far)];
+        check(hops == all, "each peer by its way, nobody by none", &hops)?;
     }
     nothing_is_left(&stage).await
 }
@@ -88,7 +89,7 @@ pub async fn what_cannot_be_reached_is_named(stage: Stage) -> Checked {
     let named = matches!(settled.problems[..], [Problem::NotOnLink { node: NodeId(3), .. }]);
     check(named, "the peer beyond the link is named", &settled)?;
     let actual = stage.network.read().await.map_err(|error| error.to_string())?;
-    check(actual.routes.len() == 1 && actual.tunnel.is_none(), "the other is reached", &actual)?;
+    check(actual.routes.len() == 2 && actual.tunnel.is_none(), "the other is reached", &actual)?;
     nothing_is_left(&stage).await
 }
 
@@ -108,8 +109,17 @@ pub async fn peers_come_and_go(stage: Stage) -> Checked {
     check(settled_again.problems.is_empty(), "no problem", &settled_again)?;
     let actual = stage.network.read().await.map_err(|error| error.to_string())?;
     let subnets: Vec<String> = actual.routes.keys().map(ToString::to_string).collect();
-    check(subnets == ["10.210.2.0/24", "10.210.4.0/24"], "these peers", &subnets)?;
+    let wanted = ["10.210.0.0/16", "10.210.2.0/24", "10.210.4.0/24"];
+    check(subnets == wanted, "these peers", &subnets)?;
     check(actual.tunnel.is_none(), "nobody is beyond the link any more", &actual)?;
+    nothing_is_left(&stage).await
+}
+
+/// A node that is alone changes nothing on its machine.
+pub async fn alone_is_nothing_to_do(stage: Stage) -> Checked {
+    let wish = Wish { peers: Vec::new(), ..wish(&stage, Backend::Auto) };
+    let settled = settled(&stage, Some(&wish)).await?;
+    check(settled == Settled::default(), "nothing is done", &settled)?;
     nothing_is_left(&stage).await
 }
 
@@ -161,8 +171,8 @@ pub async fn a_source_must_be_here(stage: Stage) -> Checked {
 macro_rules! network_contract {
     ($stage:path) => {
         $crate::network_contract!(@ $stage: once_is_enough, what_cannot_be_reached_is_named,
-            peers_come_and_go, what_was_lost_is_mended, repeating_is_harmless,
-            a_source_must_be_here);
+            peers_come_and_go, alone_is_nothing_to_do, what_was_lost_is_mended,
+            repeating_is_harmless, a_source_must_be_here);
     };
     (@ $stage:path: $($check:ident),*) => {
         $(#[tokio::test]

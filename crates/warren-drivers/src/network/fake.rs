@@ -59,7 +59,7 @@ pub(super) fn make(state: &mut Actual, change: &Change) -> Result<(), NetworkErr
             state.neighbours.clear();
             state.forwards.clear();
             // The kernel takes a device's routes with it.
-            state.routes.retain(|_, route| matches!(route.hop, Hop::Direct(_)));
+            state.routes.retain(|_, route| !matches!(route.hop, Hop::Tunnel(_)));
         }
         Change::SetNeighbour(..) | Change::SetForward(..) if state.tunnel.is_none() => {
             return Err(refused(change));

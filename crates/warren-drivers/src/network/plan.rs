@@ -169,7 +169,8 @@ pub fn plan(wish: Option<&Wish>, actual: &Actual) -> Plan {
 }
 
 fn target(wish: &Wish, actual: &Actual, problems: &mut Vec<Problem>) -> Target {
-    if wish.backend == Backend::None {
+    // A node that is alone needs nothing of its machine.
+    if wish.backend == Backend::None || wish.peers.is_empty() {
         return Target::default();
     }
     let mut target = Target { active: true, ..Target::default() };
@@ -177,12 +178,16 @@ fn target(wish: &Wish, actual: &Actual, problems: &mut Vec<Problem>) -> Target {
         problems.push(Problem::AddressNotHere(wish.address));
         return target;
     };
+    // What no node has must not leave by the default route, to be read by who knows whom.
+    let nowhere = Route { hop: Hop::Nowhere, source: None };
+    target.routes.insert(wish.owner.pool.trunc(), nowhere);
     let own = own_address(wish.subnet);
     let source = actual.addresses.contains_key(&own).then_some(own);
     let mut seen = BTreeSet::from([wish.subnet]);
     for peer in &wish.peers {
         let subnet = peer.subnet;
-        if !wish.owner.pool.contains(&subnet) || !seen.insert(subnet) {
+        let inside = wish.owner.pool.contains(&subnet) && wish.owner.pool.trunc() != subnet;
+        if !inside || !seen.insert(subnet) {
             problems.push(Problem::BadSubnet { node: peer.node, subnet });
             continue;
         }

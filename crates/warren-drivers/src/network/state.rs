@@ -36,6 +36,8 @@ pub enum Hop {
     Direct(Ipv4Addr),
     /// Into the tunnel, to the end that this address stands for.
     Tunnel(Ipv4Addr),
+    /// Nowhere: whoever asks is told at once that nobody is there.
+    Nowhere,
 }
 
 /// A way, and the address that this machine itself sends from there.

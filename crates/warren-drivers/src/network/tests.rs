@@ -66,7 +66,8 @@ fn any_wish() -> impl Strategy<Value = Wish> {
 fn any_machine() -> impl Strategy<Value = Actual> {
     let mac = (0_u8..5).prop_map(|third| Mac([0x0a, 0x57, 10, 210, third, 0]));
     let end = (0_u8..5).prop_map(|third| Ipv4Addr::new(10, 210, third, 0));
-    let hop = prop_oneof![address().prop_map(Hop::Direct), end.clone().prop_map(Hop::Tunnel)];
+    let (direct, tunnel) = (address().prop_map(Hop::Direct), end.clone().prop_map(Hop::Tunnel));
+    let hop = prop_oneof![direct, tunnel, Just(Hop::Nowhere)];
     let route = hop.prop_map(|hop| Route { hop, source: None });
     let tunnel = (0_u32..3).prop_map(|uplink| Tunnel {
         number: owner().network_number(),
@@ -104,7 +105,7 @@ fn any_machine() -> impl Strategy<Value = Actual> {
                     (Some(tunnel), neighbours, forwards);
             }
             // Nothing leads into a tunnel that is not there.
-            None => actual.routes.retain(|_, route| matches!(route.hop, Hop::Direct(_))),
+            None => actual.routes.retain(|_, route| !matches!(route.hop, Hop::Tunnel(_))),
         }
         actual
     })
@@ -125,7 +126,7 @@ proptest! {
         let second = plan(wish.as_ref(), &after);
         prop_assert_eq!(&second.changes, &vec![]);
         prop_assert_eq!(second.problems, first.problems, "what is in the way stays named");
-        if wish.is_none_or(|wish| wish.backend == Backend::None) {
+        if wish.is_none_or(|wish| wish.backend == Backend::None || wish.peers.is_empty()) {
             prop_assert!(after.routes.is_empty() && after.tunnel.is_none());
             prop_assert_eq!(after.rules, Rules::Absent);
         }
@@ -135,7 +136,9 @@ proptest! {
     fn every_peer_is_reached_or_named(wish in any_wish(), actual in any_machine()) {
         let plan = plan(Some(&wish), &actual);
         let after = carried_out(&plan, actual);
-        prop_assume!(wish.backend != Backend::None && after.addresses.contains_key(&wish.address));
+        let active = wish.backend != Backend::None && !wish.peers.is_empty();
+        prop_assume!(active && after.addresses.contains_key(&wish.address));
+        prop_assert_eq!(after.routes[&wish.owner.pool].hop, Hop::Nowhere);
         for peer in &wish.peers {
             let named = plan.problems.iter().any(|problem| matches!(problem,
                 Problem::NotOnLink { node, .. } | Problem::Taken { node, .. } | Problem::BadSubnet { node, .. }
@@ -145,7 +148,7 @@ proptest! {
                 Some(Hop::Tunnel(end)) => {
                     after.neighbours.get(&end).is_some_and(|mac| after.forwards.contains_key(mac))
                 }
-                None => false,
+                Some(Hop::Nowhere) | None => false,
             };
             prop_assert!(named || reached, "{peer:?}");
         }
@@ -197,7 +200,7 @@ async fn a_kernel_without_tunnels_is_named_once_and_the_link_still_works() {
     let settled = settle(&network, Some(&wish)).await.unwrap();
     let [problem] = &settled.problems[..] else { panic!("{:?}", settled.problems) };
     assert!(problem.to_string().contains("this machine has no vxlan"), "{problem}");
-    assert_eq!(network.state().routes.len(), 1);
+    assert_eq!(network.state().routes.len(), 2);
 }
 
 #[test]

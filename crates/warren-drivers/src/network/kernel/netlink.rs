@@ -15,7 +15,7 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::{Handle, LinkVxlan, RouteMessageBuilder};
 use std::collections::BTreeMap;
@@ -187,12 +187,16 @@ fn sort_route(message: &RouteMessage, owner: &Owner, tunnel: Option<u32>, actual
     if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
         return;
     }
-    match gateway {
-        Some(gateway) if message.header.protocol == OUR_ROUTES && owner.pool.contains(&subnet) => {
-            let inside = tunnel.is_some() && device == tunnel;
-            let hop = if inside { Hop::Tunnel(gateway) } else { Hop::Direct(gateway) };
-            actual.routes.insert(subnet, Route { hop, source });
-        }
+    let inside = tunnel.is_some() && device == tunnel;
+    let hop = match gateway {
+        Some(gateway) if inside => Some(Hop::Tunnel(gateway)),
+        Some(gateway) => Some(Hop::Direct(gateway)),
+        None if message.header.kind == RouteType::Unreachable => Some(Hop::Nowhere),
+        None => None,
+    };
+    let ours = message.header.protocol == OUR_ROUTES && owner.pool.contains(&subnet);
+    match hop {
+        Some(hop) if ours => drop(actual.routes.insert(subnet, Route { hop, source })),
         _ => drop(actual.foreign.insert(subnet)),
     }
 }
@@ -246,6 +250,8 @@ pub(super) async fn change(owner: &Owner, change: &Change) -> Result<(), Network
             let route = RouteMessageBuilder::<Ipv4Addr>::new()
                 .destination_prefix(subnet.network(), subnet.prefix_len())
                 .protocol(OUR_ROUTES)
+                .kind(RouteType::Unspec)
+                .scope(RouteScope::NoWhere)
                 .build();
             or_gone(kernel.route().del(route).execute().await)
         }
@@ -292,6 +298,7 @@ async fn set_route(kernel: &Handle, owner: &Owner, subnet: Ipv4Net, route: Route
         message = message.pref_source(source);
     }
     message = match route.hop {
+        Hop::Nowhere => message.kind(RouteType::Unreachable),
         Hop::Direct(gateway) => message.gateway(gateway),
         Hop::Tunnel(end) => {
             let index = tunnel_index(kernel, owner).await?.ok_or_else(no_device)?;
