@@ -85,6 +85,9 @@ pub(super) fn folder(id: &str) -> PathBuf {
 /// # Errors
 /// Where something cannot be removed.
 pub fn sweep() -> anyhow::Result<()> {
+    // One at a time: tests that start together would stumble over what another has just removed.
+    let lock = fs::File::create(std::env::temp_dir().join(format!("{PREFIX}lock")))?;
+    lock.lock()?;
     for entry in fs::read_dir(std::env::temp_dir())?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(id) = name.strip_prefix(PREFIX) else { continue };
