@@ -56,6 +56,9 @@ enum Standing {
 /// The time is up or Ctrl-C was pressed (the work goes on), or the tasks fail again and again.
 pub async fn wait(client: &Client, name: &str, goal: Goal, wait: &WaitArgs) -> Outcome {
     if wait.detach {
+        output::say(format_args!(
+            "{name}: written, the work goes on; see it with `warren service ps {name}` and `warren why {name}`"
+        ));
         return Ok(());
     }
     let timeout = wait.wait_timeout.unwrap_or(WAIT_TIMEOUT);
@@ -188,12 +191,9 @@ fn standing(seen: &v1::WatchServiceResponse, goal: Goal) -> Standing {
     }
 }
 
-/// Whether being ready says something: a check has passed, or the tasks have run for `min_ready`. Without a check a
-/// task is ready as soon as it runs, also one that ends a moment later.
+/// Whether the tasks have run for `min_ready`, so that this version is the one to go back to.
 fn is_proven(service: &v1::Service) -> bool {
-    let template = service.spec.as_ref().and_then(|spec| spec.template.as_ref());
-    let has_check = template.is_some_and(|t| t.health.is_some() || t.readiness.is_some());
-    has_check || service.stable_revision == service.revision
+    service.stable_revision == service.revision
 }
 
 /// Whether a task has come to its end.
@@ -301,8 +301,16 @@ fn lines(name: &str, seen: &v1::WatchServiceResponse, goal: Goal) -> Vec<String>
         let detail = if task.detail.is_empty() { "" } else { ": " };
         format!("{name}.{} on {}: {doing}{detail}{}", task.slot, task.node, task.detail)
     });
-    let waits = seen.waits.iter().map(|wait| format!("{}: {}", wait.subject, wait.reason));
-    let mut more: Vec<String> = waits.chain(tasks).collect();
+    let tasks: Vec<String> = tasks.collect();
+    // Each thing is said once: by the task where it says why, and how many are ready in the line above.
+    let told = |wait: &&v1::Wait| {
+        let subject = format!("{} on ", wait.subject);
+        tasks.iter().any(|task| task.starts_with(&subject))
+            || (service.stable_revision == 0 && wait.reason.ends_with("been ready long enough"))
+    };
+    let waits = seen.waits.iter().filter(|wait| !told(wait));
+    let waits: Vec<_> = waits.map(|wait| format!("{}: {}", wait.subject, wait.reason)).collect();
+    let mut more: Vec<String> = waits.into_iter().chain(tasks).collect();
     if more.len() > LINES_MAX {
         let rest = more.len() - LINES_MAX;
         more.truncate(LINES_MAX);
@@ -358,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_check_a_ready_task_has_to_stay_ready() {
+    fn ready_tasks_have_to_stay_ready_until_their_version_is_accepted() {
         let both = vec![task(1, 2, "running", true), task(2, 2, "running", true)];
         let mut young = seen("running", both);
         young.service.as_mut().unwrap().stable_revision = 0;
@@ -367,6 +375,8 @@ mod tests {
         let template = Some(v1::TaskTemplate { health, ..v1::TaskTemplate::default() });
         let spec = v1::ServiceSpec { template, ..v1::ServiceSpec::default() };
         young.service.as_mut().unwrap().spec = Some(spec);
+        assert_eq!(standing(&young, GOAL), Standing::OnTheWay, "a check alone proves nothing");
+        young.service.as_mut().unwrap().stable_revision = 2;
         assert_eq!(standing(&young, GOAL), Standing::Reached);
     }
 
@@ -417,5 +427,21 @@ mod tests {
             ]
         );
         assert_eq!(lines("web", &seen, Goal::Gone)[0], "web: 2 tasks to stop");
+        // What a task says of itself is not said again by the plan.
+        seen.service.as_mut().unwrap().stable_revision = 0;
+        seen.tasks[1].detail = "pulling 40 %".into();
+        let wait = |subject: &str, reason: &str| v1::Wait {
+            subject: subject.into(),
+            reason: reason.into(),
+            ..Default::default()
+        };
+        seen.waits = vec![
+            wait("web", "release: 1 of 2 tasks of v2 have been ready long enough"),
+            wait("web.2", "t2 is starting on n1: pulling 40 %"),
+        ];
+        assert_eq!(
+            lines("web", &seen, GOAL),
+            ["web: 1 of 2 tasks ready on v2", "web.2 on host: starting: pulling 40 %"]
+        );
     }
 }

@@ -235,8 +235,8 @@ pub enum Command {
         reason: Option<String>,
         /// Who.
         by: Actor,
-        /// The freeze that the author saw, and that this one replaces or ends; absent where there was none. Where another
-        /// one holds by now, nothing changes.
+        /// The freeze that the author saw, and that this one replaces or ends; absent where there was none. Where
+        /// another one holds by now, nothing changes.
         seen: Option<Freeze>,
     },
     /// Calls of hooks were answered, or given up.

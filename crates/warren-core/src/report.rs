@@ -7,6 +7,7 @@ use crate::service::Actor;
 use crate::spec::Image;
 use crate::task::{Phase, StopReason};
 use crate::time::ClusterTime;
+use crate::units::counted;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -186,7 +187,8 @@ impl fmt::Display for WaitReason {
         match self {
             Self::NoNode { missing, explain } => write!(f, "{missing} without a node: {explain}"),
             Self::BackOff { failures, last } => {
-                write!(f, "failed {failures} times in a row, last: {last}")
+                let times = counted(*failures, "time");
+                write!(f, "failed {times} in a row, last: {last}")
             }
             Self::Starting { task, node, phase, detail } => {
                 write!(f, "{task} is {phase} on {node}")?;
@@ -195,13 +197,14 @@ impl fmt::Display for WaitReason {
             Self::NotReady { task, restarts, detail } => {
                 write!(f, "{task} is not ready")?;
                 if *restarts > 0 {
-                    write!(f, " and was restarted {restarts} times")?;
+                    write!(f, " and was restarted {}", counted(*restarts, "time"))?;
                 }
                 if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
             }
             Self::MinReady { task } => write!(f, "{task} is ready and must stay so"),
             Self::Replacing { left, revision, limit } => {
-                write!(f, "{left} tasks still to be replaced by {revision} ({limit})")
+                let tasks = counted(*left, "task");
+                write!(f, "{tasks} still to be replaced by {revision} ({limit})")
             }
             Self::Queued { release, by, image, behind } => {
                 write!(

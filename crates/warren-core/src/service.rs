@@ -96,7 +96,8 @@ pub struct QueuedUpdate {
     pub id: RolloutId,
     /// The intent.
     pub spec: ServiceSpec,
-    /// What the service's intent was when it was written. What the update left as it was then is the newest when it begins.
+    /// What the service's intent was when it was written. What the update left as it was then is the newest when it
+    /// begins.
     pub base: Box<ServiceSpec>,
     /// Who.
     pub by: Actor,

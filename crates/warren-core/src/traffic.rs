@@ -2,6 +2,7 @@
 
 use crate::id::{NodeId, RevisionNumber, TaskId};
 use crate::observed::Observed;
+use crate::rollout::{Phase, Rollout};
 use crate::service::Service;
 use crate::spec::{HostName, Port, ServiceName};
 use crate::state::State;
@@ -148,6 +149,12 @@ pub fn view(state: &State, observed: &Observed) -> TrafficView {
     }
 }
 
+/// The revision that a release started from; once it is stopped for good, no more.
+fn outgoing(live: &Rollout, endpoints: &[Endpoint]) -> Option<RevisionNumber> {
+    let serves = |from: &RevisionNumber| endpoints.iter().any(|one| one.revision == *from);
+    live.from.filter(|from| live.phase != Phase::Finalizing || serves(from))
+}
+
 /// Where one service's names lead.
 #[must_use]
 pub fn service_traffic(state: &State, observed: &Observed, service: &Service) -> ServiceTraffic {
@@ -175,7 +182,7 @@ pub fn service_traffic(state: &State, observed: &Observed, service: &Service) ->
         weights: service.split.weights.clone(),
         stable: service.stable,
         incoming,
-        outgoing: live_rollout.and_then(|live| live.from),
+        outgoing: live_rollout.and_then(|live| outgoing(live, &endpoints)),
         live: changing || leaving,
         ports: service
             .spec
@@ -186,5 +193,22 @@ pub fn service_traffic(state: &State, observed: &Observed, service: &Service) ->
             .cloned()
             .collect(),
         endpoints,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::simulate::play;
+
+    // What `blue.NAME` leads to while the old tasks are stopped was nothing, for a second.
+    #[test]
+    fn the_name_of_the_old_revision_is_never_without_an_answer() {
+        let text = play(
+            "> cluster 3\n> create web --replicas 3 --image web:1 --strategy blue-green --monitor 5s --standby 5s\n\
+             > wait web completed\n> update web --image web:2\n> wait web finalizing\n> advance 2s\n\
+             > dns 20 blue.web\n> advance 500ms\n> dns 20 blue.web\n> wait web completed\n> dns 20 blue.web\n",
+        );
+        assert!(!text.contains("no answer"), "{text}");
+        assert!(text.contains("v2 20"), "{text}");
     }
 }

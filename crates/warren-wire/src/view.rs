@@ -12,7 +12,7 @@ use warren_core::event::Event;
 use warren_core::id::{NodeId, RevisionNumber};
 use warren_core::node::Node;
 use warren_core::observed::Observed;
-use warren_core::report::{Report, ServiceReport, Wait};
+use warren_core::report::{Report, ServiceReport, Wait, WaitReason};
 use warren_core::service::{Revision, Service};
 use warren_core::task::{Desired, Phase, Task};
 use warren_core::time::{ClusterTime, millis};
@@ -146,8 +146,7 @@ impl Sources<'_> {
     #[must_use]
     pub fn waits(&self, service: &Service) -> Vec<v1::Wait> {
         let Some(report) = self.report.services.get(&service.id) else { return Vec::new() };
-        let mut waits: Vec<_> =
-            report.waits.iter().map(|wait| render_wait(service, wait, self.now)).collect();
+        let mut waits: Vec<_> = report.waits.iter().map(|wait| self.wait(service, wait)).collect();
         if report.more > 0 {
             waits.push(v1::Wait {
                 subject: service.spec.name.to_string(),
@@ -157,6 +156,20 @@ impl Sources<'_> {
             });
         }
         waits
+    }
+
+    fn wait(&self, service: &Service, wait: &Wait) -> v1::Wait {
+        let (name, now) = (&service.spec.name, self.now);
+        let reason = match &wait.reason {
+            WaitReason::Release(of) => format!("release: {}", self.now_words(service, of)),
+            other => other.to_string(),
+        };
+        v1::Wait {
+            subject: wait.slot.map_or_else(|| name.to_string(), |slot| format!("{name}.{slot}")),
+            reason,
+            waited_ms: wait.since.map_or(0, |since| millis(now.since(since))),
+            due_ms: wait.until.map(|until| millis(until.since(now))),
+        }
     }
 
     /// One node; `leader` is who leads.
@@ -239,16 +252,6 @@ const fn desired_word(task: &Task) -> &'static str {
         Desired::Run => "run",
         Desired::Drain { .. } => "drain",
         Desired::Stop { .. } => "stop",
-    }
-}
-
-fn render_wait(service: &Service, wait: &Wait, now: ClusterTime) -> v1::Wait {
-    let name = &service.spec.name;
-    v1::Wait {
-        subject: wait.slot.map_or_else(|| name.to_string(), |slot| format!("{name}.{slot}")),
-        reason: wait.reason.to_string(),
-        waited_ms: wait.since.map_or(0, |since| millis(now.since(since))),
-        due_ms: wait.until.map(|until| millis(until.since(now))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The flags that say how a canary gets its share.
 
 use super::words;
+use crate::failure::{Failure, Outcome};
 use clap::Args;
 use warren_wire::v1;
 
@@ -30,6 +31,28 @@ pub fn percent(text: &str) -> Result<u32, String> {
 }
 
 impl CanaryFlags {
+    /// Refuses what is given beside another strategy, where it would mean nothing.
+    ///
+    /// # Errors
+    /// The first such flag.
+    pub fn check(&self, strategy: v1::DeploymentStrategy) -> Outcome {
+        let given = [
+            ("--canary-steps", !self.canary_steps.is_empty()),
+            ("--canary-window", self.canary_window.is_some()),
+            ("--canary-weight", self.canary_weight.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) if strategy != v1::DeploymentStrategy::Canary => {
+                let strategy = words::strategy(strategy);
+                Err(Failure::usage(format!(
+                    "{flag}: only a canary has that, and the strategy is {strategy}"
+                ))
+                .hint(format!("add --strategy canary, or leave {flag} out")))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Lays what is given over `new`. A list of shares takes the place of the steps that there are, and keeps their
     /// window; a window alone is given to each step that there is.
     pub fn lay_over(&self, new: &mut v1::UpdateConfig) {

@@ -51,7 +51,7 @@ impl GateFlags {
     /// # Errors
     /// The key's file cannot be read, or there is no hook that it could be for.
     pub fn lay_over(&self, new: &mut v1::UpdateConfig) -> Outcome {
-        self.lay_approval(&mut new.approve);
+        self.lay_approval(&mut new.approve)?;
         let mut hooks = new.hooks.take().unwrap_or_default().hooks;
         let same = |hook: &v1::Hook, other: &v1::Hook| hook.on == other.on && hook.url == other.url;
         for named in &self.hook {
@@ -79,17 +79,38 @@ impl GateFlags {
         Ok(())
     }
 
-    fn lay_approval(&self, rule: &mut Option<v1::ApprovalRule>) {
-        if self.approve_roles.is_empty() && self.approve_min.is_none() {
-            return;
+    fn lay_approval(&self, rule: &mut Option<v1::ApprovalRule>) -> Outcome {
+        let there = rule.as_ref().is_some_and(|rule| rule.min > 0);
+        let refuse = |why: &str, hint: &str| Err(Failure::usage(why).hint(hint));
+        match (self.approve_roles.as_slice(), self.approve_min) {
+            ([], None) => return Ok(()),
+            ([], Some(0)) if !there => {
+                let why = "--approve-min 0: nobody is asked anyway";
+                return refuse(why, "leave it out, or name who is to agree with --approve-roles");
+            }
+            ([], Some(0)) => {
+                *rule = None;
+                return Ok(());
+            }
+            (_, Some(0)) => {
+                let why =
+                    "--approve-min 0: that asks nobody, and --approve-roles names who is asked";
+                return refuse(why, "give one of them, or a number of 1 or more");
+            }
+            (_, None | Some(_)) => {}
         }
         let mut new = rule.take().unwrap_or_default();
         if !self.approve_roles.is_empty() {
             new.roles = self.approve_roles.iter().map(ToString::to_string).collect();
             new.min = new.min.max(1);
         }
+        if new.roles.is_empty() {
+            let why = "--approve-min: nobody is named who may agree";
+            return refuse(why, "add --approve-roles, as in --approve-roles release-captain");
+        }
         new.min = self.approve_min.unwrap_or(new.min);
-        *rule = (new.min > 0).then_some(new);
+        *rule = Some(new);
+        Ok(())
     }
 }
 
@@ -130,6 +151,13 @@ mod tests {
         assert_eq!((both.roles.len(), both.min), (1, 2), "the roles stay");
         let nobody = GateFlags { approve_min: Some(0), ..Default::default() };
         assert_eq!(laid(&nobody, config).approve, None);
+        let refused = |flags: &GateFlags| {
+            flags.lay_over(&mut v1::UpdateConfig::default()).unwrap_err().to_string()
+        };
+        assert!(refused(&nobody).contains("nobody is asked anyway"));
+        assert!(refused(&two).contains("add --approve-roles"));
+        let both = GateFlags { approve_min: Some(0), ..flags };
+        assert!(refused(&both).contains("give one of them"));
     }
 
     #[test]

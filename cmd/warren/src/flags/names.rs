@@ -55,6 +55,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("update.surge", "--max-surge"),
     ("update.max_unavailable", "--max-unavailable"),
     ("update.unavailable", "--max-unavailable"),
+    ("update.max_surge, max_unavailable", "--max-surge and --max-unavailable"),
+    ("update.progress_deadline, healthy_deadline", "--progress-deadline and --healthy-deadline"),
     ("update.min_ready", "--min-ready"),
     ("update.healthy_deadline", "--healthy-deadline"),
     ("update.progress_deadline", "--progress-deadline"),

@@ -3,7 +3,7 @@
 use super::canary::{CanaryFlags, percent};
 use super::gate::GateFlags;
 use super::words;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use clap::Args;
 use warren_core::spec::{ProfileName, Quantity};
 use warren_wire::convert::spec::render_strategy;
@@ -123,6 +123,16 @@ impl RolloutFlags {
             && let Some((_, strategy)) = words::STRATEGIES.iter().find(|(name, _)| name == word)
         {
             spec.strategy = Some(*strategy as i32);
+        }
+        self.canary.check(spec.strategy())?;
+        if self.standby.is_some() && spec.strategy() != v1::DeploymentStrategy::BlueGreen {
+            let strategy = words::strategy(spec.strategy());
+            let why = format!(
+                "--standby: only blue-green keeps the old version ready, and the strategy is {strategy}"
+            );
+            return Err(
+                Failure::usage(why).hint("add --strategy blue-green, or leave --standby out")
+            );
         }
         self.lay_numbers(&mut new);
         self.canary.lay_over(&mut new);

@@ -90,6 +90,36 @@ fn the_strategies_of_the_documents_are_read_as_they_are_written() {
 }
 
 #[test]
+fn what_means_nothing_with_the_strategy_is_refused_by_its_flag() {
+    for (args, says) in [
+        (
+            &["--canary-steps", "10,100"][..],
+            "--canary-steps: only a canary has that, and the strategy is rolling",
+        ),
+        (&["--strategy", "blue-green", "--canary-weight", "5"], "the strategy is blue-green"),
+        (&["--standby", "5m"], "--standby: only blue-green"),
+        (&["--strategy", "canary", "--canary-weight", "0"], "--canary-weight: 0 %"),
+        (
+            &["--strategy", "canary", "--canary-steps", "0,100"],
+            "--canary-steps: 0 % gives the new version no traffic",
+        ),
+        (&["--max-surge", "0%"], "--max-surge and --max-unavailable: both are 0"),
+        (
+            &["--progress-deadline", "1m"],
+            "--progress-deadline and --healthy-deadline: a release fails after 60 s",
+        ),
+        (&["--rollback-window", "1000"], "--rollback-window: 1000 is more than 10"),
+        (&["--approve-min", "2"], "--approve-min: nobody is named"),
+        (&["--approve-min", "0"], "--approve-min 0: nobody is asked anyway"),
+    ] {
+        let refused = made(args)
+            .and_then(|spec| checked(&spec).map_err(|failure| failure.to_string()))
+            .unwrap_err();
+        assert!(refused.contains(says), "{args:?}: {refused}");
+    }
+}
+
+#[test]
 fn a_profile_takes_the_place_of_the_settings_but_not_of_the_hooks() {
     let hook = ["--hook", "event=https://chat.example/x", "--drain", "3s"];
     let mut spec = made(&hook).unwrap();

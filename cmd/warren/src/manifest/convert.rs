@@ -20,13 +20,15 @@ impl Manifest {
     /// # Errors
     /// The first field that cannot be, by its path in the manifest.
     pub fn to_spec(&self) -> Parsed<v1::ServiceSpec> {
+        let strategy = release::strategy(self.update.as_ref())?;
+        release::check(strategy, self.update.as_ref(), self.canary.as_ref())?;
         let spec = v1::ServiceSpec {
             name: self.name.clone(),
             mode: Some(self.mode()?),
             template: Some(self.template()?),
             placement: self.placement.as_ref().map(placement),
             restart: self.restart.as_ref().map(restart).transpose().map_err(within("restart"))?,
-            strategy: release::strategy(self.update.as_ref())?,
+            strategy,
             update_config: release::read(self.update.as_ref(), self.canary.as_ref())?,
             labels: self.labels.clone(),
         };
@@ -109,6 +111,7 @@ fn manifest_words(error: FieldError) -> FieldError {
         Some(rest) => format!("canary.{rest}"),
         None => field.replace("update.steps", "canary.steps").replace("_per_mille", ""),
     };
+    let field = field.replace(", ", " and update.");
     let field = field.replace("max_failure_percent", "max_failure_ratio");
     FieldError { field, ..error }
 }

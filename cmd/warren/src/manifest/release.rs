@@ -29,6 +29,51 @@ fn profile_name(text: Option<&str>) -> Parsed<Option<ProfileName>> {
     value("update.profile", text)
 }
 
+/// Refuses what means nothing with the strategy.
+///
+/// # Errors
+/// The first such field, by its path in the manifest.
+pub(super) fn check(
+    strategy: Option<i32>,
+    update: Option<&Update>,
+    canary: Option<&Canary>,
+) -> Parsed<()> {
+    let named = strategy.and_then(|number| v1::DeploymentStrategy::try_from(number).ok());
+    let strategy = named.unwrap_or_default();
+    let is = words::strategy(strategy);
+    let refuse = |field: &str, what: &str| {
+        let problem =
+            format!("{what}, and update.strategy is {is}: change it, or leave {field} out");
+        Err(FieldError::new(field, problem))
+    };
+    if update.is_some_and(|update| update.standby.is_some()) && !has_standby(strategy) {
+        return refuse("update.standby", "only blue-green keeps the old version ready");
+    }
+    match canary.filter(|canary| **canary != Canary::default()) {
+        Some(canary) if !means_something(strategy, canary) => {
+            refuse("canary", "only a canary has shares")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn has_standby(strategy: v1::DeploymentStrategy) -> bool {
+    strategy == v1::DeploymentStrategy::BlueGreen
+}
+
+/// Whether the block `canary:` means something. Of blue-green it may have gates before the switch, without shares.
+fn means_something(strategy: v1::DeploymentStrategy, canary: &Canary) -> bool {
+    let share =
+        |step: &Step| step.ramp.is_some() || step.weight.is_some_and(|weight| weight.per_mille > 0);
+    match strategy {
+        v1::DeploymentStrategy::Canary => true,
+        v1::DeploymentStrategy::BlueGreen => {
+            canary.weight.is_none() && canary.window.is_none() && !canary.steps.iter().any(share)
+        }
+        v1::DeploymentStrategy::Rolling | v1::DeploymentStrategy::Recreate => false,
+    }
+}
+
 /// The API's settings of both blocks; absent where both are.
 ///
 /// # Errors
@@ -220,7 +265,13 @@ fn back(
         approve: config.approve.as_ref().filter(|rule| rule.min > 0).map(approve_back),
         hooks: config.hooks.iter().flat_map(|hooks| &hooks.hooks).map(hook_back).collect(),
     };
-    (update, canary_back(config, &usual))
+    let strategy = strategy.and_then(|number| v1::DeploymentStrategy::try_from(number).ok());
+    let strategy = strategy.unwrap_or_default();
+    let standby = update.standby.filter(|_| has_standby(strategy));
+    // What an earlier strategy left among the settings means nothing now.
+    let canary = canary_back(config, &usual);
+    let canary = if means_something(strategy, &canary) { canary } else { Canary::default() };
+    (Update { standby, ..update }, canary)
 }
 
 /// A value that differs from the usual one.

@@ -33,7 +33,7 @@ pull: always
 user: \"1000:1000\"
 working_dir: /srv
 update:
-  strategy: recreate
+  strategy: canary
   parallelism: 2
   delay: 1s
   order: stop-first
@@ -46,7 +46,6 @@ update:
   max_failure_ratio: 10%
   on_update: queue
   monitor: 1m
-  standby: 2m
   scale_down_delay: 5s
   drain: 3s
   rollback_window: 5
@@ -152,7 +151,11 @@ fn what_comes_later_is_refused_by_its_name() {
         (step("120"), "0 to 100"),
         (step("{weight: 0.25}"), "0 to 100"),
         (step("{weight: 5, hold: 10}"), "canary.steps[0].hold"),
-        ("name: web\nimage: x\ncanary: {weight: 5, steps: [5]}\n".into(), "canary.weight"),
+        (
+            "name: web\nimage: x\nupdate: {strategy: canary}\ncanary: {weight: 5, steps: [5]}\n"
+                .into(),
+            "canary.weight",
+        ),
         ("name: web\nimage: x\nupdate: {profile: slow}\n".into(), "bluegreen-5m"),
         ("name: web\nimage: x\nupdate: {colour: red}\n".into(), "colour"),
         ("name: web\nimage: x\nupdate: {max_failure_ratio: 2}\n".into(), "max_failure_ratio"),
@@ -160,6 +163,37 @@ fn what_comes_later_is_refused_by_its_name() {
         let refused = read(&text).expect_err(&text);
         assert!(refused.contains(says), "{text}: {refused}");
     }
+}
+
+#[test]
+fn what_means_nothing_with_the_strategy_is_refused_and_not_printed() {
+    let of = |rest: &str| read(&format!("name: web\nimage: x\n{rest}"));
+    for (text, says) in [
+        (
+            "canary: {steps: [5, 100]}\n",
+            "canary: only a canary has shares, and update.strategy is rolling",
+        ),
+        ("update: {strategy: blue-green}\ncanary: {steps: [5]}\n", "update.strategy is blue-green"),
+        ("update: {standby: 5m}\n", "update.standby: only blue-green keeps the old version ready"),
+        ("update: {strategy: canary}\ncanary: {weight: 0}\n", "canary.weight: 0 %"),
+        (
+            "update: {progress_deadline: 1m}\n",
+            "update.progress_deadline and update.healthy_deadline",
+        ),
+        ("update: {rollback_window: 1000}\n", "update.rollback_window: 1000 is more than 10"),
+        ("update: {max_surge: 0%}\n", "update.max_surge and update.max_unavailable: both are 0"),
+    ] {
+        let refused = of(text).expect_err(text);
+        assert!(refused.contains(says), "{text}: {refused}");
+    }
+    let blue =
+        of("update: {strategy: blue-green, standby: 2m}\ncanary: {steps: [{approve: {min: 1}}]}\n");
+    let mut blue = blue.unwrap().remove(0);
+    let printed = crate::output::yaml(&Manifest::from(&blue)).unwrap();
+    assert_eq!(read(&printed).unwrap(), [blue.clone()], "{printed}");
+    blue.strategy = Some(v1::DeploymentStrategy::Rolling.into());
+    let printed = crate::output::yaml(&Manifest::from(&blue)).unwrap();
+    assert!(!printed.contains("standby") && !printed.contains("canary"), "{printed}");
 }
 
 #[test]

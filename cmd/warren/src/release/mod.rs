@@ -33,11 +33,25 @@ pub fn way(rollout: &v1::Rollout) -> String {
     }
 }
 
+/// How a release brings its version in, in a word. A rollback that goes straight is a switch, whatever the strategy of
+/// its service is.
+pub fn shape(rollout: &v1::Rollout) -> &str {
+    let tried = |step: &v1::Step| step.weight_per_mille == Some(0) && step.hold_ms == 0;
+    let straight = rollout.kind == "rollback"
+        && rollout.strategy == "blue-green"
+        && rollout.plan.first().is_some_and(tried);
+    if straight { "one switch" } else { &rollout.strategy }
+}
+
 /// How far a release under way is, in a few words: `canary v1 -> v2: holding, step 2 of 4, 25%`.
 pub fn brief(rollout: &v1::Rollout) -> String {
-    let mut text = format!("{} {}: {}", rollout.strategy, way(rollout), standing(rollout));
-    if !rollout.pauses.is_empty() {
-        text.push_str(", paused");
+    let mut text = format!("{} {}: {}", shape(rollout), way(rollout), standing(rollout));
+    for pause in &rollout.pauses {
+        text.push_str(&format!(", paused {pause}"));
+    }
+    let asks = matches!(rollout.phase.as_str(), "preparing" | "gating");
+    if asks && !rollout.approval_wanted.is_empty() {
+        text.push_str(", waits for approval");
     }
     text
 }
@@ -108,7 +122,7 @@ pub mod tests {
             timeline: vec![
                 moment(0, "started", "started"),
                 moment(9_000, "entered", "step 1: holding"),
-                moment(309_000, "shifted", "25% of the traffic to the new revision (epoch 12)"),
+                moment(309_000, "shifted", "25% of the traffic to the new revision"),
                 moment(310_000, "entered", "step 2: holding"),
             ],
             cause: "a faster answer".into(),
@@ -127,10 +141,24 @@ pub mod tests {
             strategy: "rolling".into(),
             phase: "updating".into(),
             to_revision: 1,
-            pauses: vec!["by a person".into()],
+            pauses: vec!["by ann: lunch".into()],
             weight_per_mille: 333,
             ..Default::default()
         };
-        assert_eq!(brief(&first), "rolling v1: updating, 33.3%, paused");
+        assert_eq!(brief(&first), "rolling v1: updating, 33.3%, paused by ann: lunch");
+        let asks = v1::Rollout {
+            phase: "gating".into(),
+            approval_wanted: "step 2 needs 1 approval".into(),
+            ..canary()
+        };
+        assert!(brief(&asks).ends_with(", waits for approval"), "{}", brief(&asks));
+        let step = v1::Step { weight_per_mille: Some(0), ..Default::default() };
+        let back = v1::Rollout {
+            kind: "rollback".into(),
+            strategy: "blue-green".into(),
+            plan: vec![step],
+            ..canary()
+        };
+        assert!(brief(&back).starts_with("one switch v1 -> v2"), "{}", brief(&back));
     }
 }

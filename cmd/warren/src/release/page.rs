@@ -1,6 +1,6 @@
 //! Everything about a release on one page: what `rollout status` prints.
 
-use super::{share, span, standing, view, way};
+use super::{shape, share, span, standing, view, way};
 use crate::output;
 use warren_wire::v1;
 
@@ -16,18 +16,20 @@ pub fn page(rollout: &v1::Rollout) -> String {
     });
     let mut text = output::pairs(&[
         ("release", format!("{} of {}, {}", rollout.id, rollout.service, rollout.kind)),
-        ("way", format!("{}, {}", way(rollout), rollout.strategy)),
+        ("way", format!("{}, {}", way(rollout), shape(rollout))),
         ("image", image(rollout)),
         ("digest", rollout.to_digest.clone()),
         ("started", started(rollout)),
         ("cause", rollout.cause.clone()),
         ("freeze", overridden(rollout)),
         ("standing", now(rollout)),
-        ("why", why(rollout)),
+        ("why", rollout.reason.clone()),
         ("tasks", tasks.collect::<Vec<_>>().join("; ")),
     ]);
     list(&mut text, "steps", rollout.plan.iter().enumerate().map(|(i, s)| step(rollout, i, s)));
-    list(&mut text, "paused", rollout.pauses.iter().cloned());
+    // Where the plan has seen the pause, it says how to go on as well.
+    let seen = rollout.waits.iter().any(|wait| wait.starts_with("paused"));
+    list(&mut text, "paused", rollout.pauses.iter().filter(|_| !seen).cloned());
     list(&mut text, "waiting", rollout.waits.iter().cloned());
     list(&mut text, "approval wanted", some(&rollout.approval_wanted).into_iter());
     list(&mut text, "approvals", rollout.approvals.iter().cloned());
@@ -80,25 +82,24 @@ fn now(rollout: &v1::Rollout) -> String {
     format!("{standing}, in this phase for {}{held}", span(rollout.phase_for_ms))
 }
 
-fn why(rollout: &v1::Rollout) -> String {
-    match (rollout.trigger.as_str(), rollout.reason.as_str()) {
-        ("", reason) => reason.to_owned(),
-        (trigger, reason) => format!("{trigger}: {reason}"),
-    }
-}
-
 /// One step: `2. 25% for 5m 0s (now)`.
 fn step(rollout: &v1::Rollout, index: usize, step: &v1::Step) -> String {
     let number = index + 1;
     let mut parts = Vec::new();
-    if let Some(per_mille) = step.weight_per_mille {
-        parts.push(share(per_mille));
+    match step.weight_per_mille {
+        Some(0) => parts.push("no traffic".into()),
+        Some(per_mille) => parts.push(share(per_mille)),
+        None => {}
     }
     if step.hold_ms > 0 {
         parts.push(format!("for {}", span(step.hold_ms)));
     }
     if let Some(scale) = &step.scale {
-        parts.push(format!("with {scale} tasks"));
+        parts.push(match scale.as_str() {
+            "100%" => "all tasks".into(),
+            "1" => "1 task".into(),
+            scale => format!("{scale} tasks"),
+        });
     }
     if let Some(ramp) = &step.ramp {
         let (to, by) = (share(ramp.to_per_mille), share(ramp.by_per_mille));
@@ -178,7 +179,7 @@ last:
             ..canary()
         };
         let text = page(&rollout);
-        assert!(text.contains("why:      health_check: slot 2: exited with 1\n"), "{text}");
+        assert!(text.contains("why:      slot 2: exited with 1\n"), "{text}");
         assert!(text.contains("2. 25%, for 5m 0s (reached)\n"), "{text}");
         assert!(text.contains("by ann, 6m 22s long\n"), "{text}");
     }

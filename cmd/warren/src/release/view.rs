@@ -1,6 +1,6 @@
 //! What is shown of a release under way. From the message to lines, without a clock or a terminal.
 
-use super::{share, span, standing, way};
+use super::{shape, share, span, standing, way};
 use warren_wire::v1;
 
 /// Moments that the live view ends with: enough to see what led here.
@@ -82,7 +82,7 @@ pub fn head(rollout: &v1::Rollout) -> String {
         "{}: {kind} {}, {} {}{attempt}, for {}",
         rollout.service,
         rollout.id,
-        rollout.strategy,
+        shape(rollout),
         way(rollout),
         span(rollout.duration_ms)
     )
@@ -198,7 +198,7 @@ web: release r7, canary v1 -> v2, for 6m 22s
   waiting   holding for another 228 s
   last      +0s started (ann)
             +9s step 1: holding
-            +5m 9s 25% of the traffic to the new revision (epoch 12)
+            +5m 9s 25% of the traffic to the new revision
             +5m 10s step 2: holding"
         );
     }
@@ -207,7 +207,7 @@ web: release r7, canary v1 -> v2, for 6m 22s
     fn trouble_and_pauses_are_in_the_view_and_long_lists_end() {
         let mut rollout = canary();
         rollout.attempt = 2;
-        rollout.pauses = vec!["by a person (ann: lunch)".into()];
+        rollout.pauses = vec!["by ann: lunch".into()];
         rollout.approval_wanted = "0 of 1 approvals by approver".into();
         rollout.failures = (1..=6).map(|slot| format!("slot {slot}: exited with 1")).collect();
         rollout.timeline.clear();
@@ -220,7 +220,7 @@ web: release r7, canary v1 -> v2, attempt 2, for 6m 22s
   traffic   v1 ---------------##### v2 25%
   v1        4 of 4 ready, 75% of the traffic
   v2        1 of 2 ready, 25% of the traffic
-  paused    by a person (ann: lunch)
+  paused    by ann: lunch
   waiting   holding for another 228 s
   failed    slot 1: exited with 1
             slot 2: exited with 1
@@ -254,7 +254,7 @@ web: release r7, canary v1 -> v2, attempt 2, for 6m 22s
                 "web: release r7, canary v1 -> v2, for 6m 22s",
                 "web: +0s started (ann)",
                 "web: +9s step 1: holding",
-                "web: +5m 9s 25% of the traffic to the new revision (epoch 12)",
+                "web: +5m 9s 25% of the traffic to the new revision",
                 "web: +5m 10s step 2: holding",
                 "web: holding, step 2 of 4, 25%; v1 4 of 4 ready, 75% of the traffic; v2 1 of 2 \
                  ready, 25% of the traffic",

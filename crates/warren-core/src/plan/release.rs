@@ -285,8 +285,10 @@ enum Fate {
 fn failure(planner: &Planner<'_>, live: &Rollout, task: &Seen<'_>) -> Fate {
     let ended = matches!(task.phase, Phase::Failed | Phase::Rejected);
     if ended && task.changed >= live.attempt_at && task.created >= live.started {
-        let message = task.end.as_ref().map(|end| end.message.clone()).unwrap_or_default();
-        return Fate::Failed(format!("it {}: {message}", task.phase));
+        let message = task.end.as_ref().map(|end| end.message.as_str()).unwrap_or_default();
+        let rejected = task.phase == Phase::Rejected;
+        let what = if rejected { "its task could not be started" } else { "its task failed" };
+        return Fate::Failed(with_detail(what, message));
     }
     if !task.is_wanted() || !planner.node(task.node).is_some_and(|node| node.up) {
         return Fate::Well;
@@ -305,12 +307,8 @@ fn failure(planner: &Planner<'_>, live: &Rollout, task: &Seen<'_>) -> Fate {
             if at > planner.now {
                 return Fate::Until(at);
             }
-            let (within, detail) = (live.settings.healthy_deadline.as_secs(), task.detail());
-            Fate::Failed(if detail.is_empty() {
-                format!("not ready within {within} s")
-            } else {
-                format!("not ready within {within} s: {detail}")
-            })
+            let within = live.settings.healthy_deadline.as_secs();
+            Fate::Failed(with_detail(&format!("not ready within {within} s"), &task.detail()))
         }
     }
 }
@@ -322,8 +320,15 @@ fn is_worn(live: &Rollout, task: &Seen<'_>) -> bool {
 }
 
 fn restarted(task: &Seen<'_>) -> String {
-    let (restarts, detail) = (task.restarts(), task.detail());
-    let times = if restarts == 1 { "once".to_owned() } else { format!("{restarts} times") };
-    let text = format!("it ended and was started again {times}");
-    if detail.is_empty() { text } else { format!("{text}: {detail}") }
+    let ended = match task.restarts() {
+        1 => "its task ended".to_owned(),
+        restarts => format!("its task ended {restarts} times"),
+    };
+    with_detail(&ended, &task.detail())
+}
+
+/// What failed, with what the node says of it. When it tries again is no part of a failure that has happened.
+fn with_detail(what: &str, detail: &str) -> String {
+    let detail = detail.split(": restart ").next().unwrap_or_default();
+    if detail.is_empty() { what.to_owned() } else { format!("{what}: {detail}") }
 }

@@ -11,9 +11,9 @@ use crate::scheduler;
 use crate::service::Service;
 use crate::spec::{HookPoint, Mode, OnUpdate, Order, ServiceSpec, Step, Strategy, UpdateSettings};
 use crate::state::State;
-use crate::units::Weight;
+use crate::units::{Weight, counted};
 use std::time::Duration;
-use words::{counted, span, step_words, triggers};
+use words::{span, step_words, triggers};
 
 /// What an update would do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,6 +111,11 @@ pub fn forecast(
     match service.stable {
         None => course.first(&mut forecast),
         Some(_) => course.describe(&mut forecast),
+    }
+    if replicas == 0 {
+        forecast.tasks_max = 0;
+        let note = "the service has no tasks (0 replicas): nothing of this version is tried before it is accepted";
+        forecast.notes.push(note.to_owned());
     }
     forecast.triggers = triggers(&spec.update, replicas, &course.new, service);
     forecast.notes.extend(words::after_failure(spec.update.failure_action).map(str::to_owned));
@@ -248,6 +253,11 @@ impl Course<'_> {
     }
 
     fn rolling(&self, forecast: &mut Forecast) {
+        if self.replicas == 0 {
+            let text = "no tasks are wanted: none is replaced".to_owned();
+            forecast.steps.push(Planned { text, at_least: Duration::ZERO });
+            return self.monitor(forecast);
+        }
         let settings = &self.spec.update;
         let limits = Limits::new(settings, &self.spec.template, self.replicas);
         let (room, order) = match limits.order {

@@ -27,6 +27,7 @@ pub(crate) mod rolling;
 mod step;
 mod timeline;
 mod trouble;
+mod wait;
 
 pub use facts::{Facts, Track, Verdict};
 pub use forecast::{Forecast, Planned, forecast};
@@ -35,6 +36,7 @@ pub use object::{
     Abort, Approval, Called, End, Haste, Paused, REASON_BYTES_MAX, ROLLOUTS_KEPT, Rollout, Runs,
 };
 pub use phase::{Back, Kind, Outcome, Pause, Phase, Trigger};
-pub use step::{Next, RolloutWait, Shape, steps_of};
+pub use step::{Next, Shape, steps_of};
 pub(crate) use step::{shape, step};
 pub use timeline::{Happened, MOMENTS_KEPT, Moment, Promotion};
+pub use wait::{RolloutWait, paused};

@@ -130,8 +130,8 @@ impl fmt::Display for Pause {
         f.write_str(match self {
             Self::User => "by a person",
             Self::FailureAction => "after a failure",
-            Self::Inconclusive => "the analysis was inconclusive",
-            Self::Provider => "the source of the metrics does not answer",
+            Self::Inconclusive => "since the analysis was inconclusive",
+            Self::Provider => "since the source of the metrics does not answer",
         })
     }
 }
@@ -199,8 +199,8 @@ pub enum Back {
 impl fmt::Display for Back {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Immediate => "immediate",
-            Self::Gradual => "gradual",
+            Self::Immediate => "at once",
+            Self::Gradual => "by and by",
         })
     }
 }

@@ -2,15 +2,14 @@
 
 use super::gate::{self, Gate};
 use super::{
-    Facts, Haste, Kind, Move, Pause, Phase, Rollout, beside, recreate, rollback, rolling, trouble,
+    Facts, Haste, Kind, Move, Pause, Phase, Rollout, RolloutWait, beside, recreate, rollback,
+    rolling, trouble,
 };
 use super::{blue_green, canary};
-use crate::id::{NodeId, RevisionNumber};
-use crate::service::Actor;
-use crate::spec::{FailureAction, HookPoint, Step, Strategy, UpdateSettings};
+use crate::id::RevisionNumber;
+use crate::spec::{FailureAction, Step, Strategy, UpdateSettings};
 use crate::time::ClusterTime;
 use crate::units::Weight;
-use std::fmt;
 use std::time::Duration;
 
 /// What a release does next.
@@ -22,175 +21,6 @@ pub struct Next {
     pub waits: Vec<RolloutWait>,
     /// When to look again, though nothing else may happen before.
     pub wake_at: Option<ClusterTime>,
-}
-
-/// What a release waits for. The words are what `rollout status` prints.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RolloutWait {
-    /// The end of a freeze.
-    Frozen {
-        /// Who froze.
-        by: Actor,
-        /// Why.
-        reason: String,
-    },
-    /// A person who resumes it.
-    Paused {
-        /// Why it stands still.
-        pause: Pause,
-        /// Who made it.
-        by: Actor,
-        /// In words.
-        reason: String,
-    },
-    /// People who agree.
-    Approval {
-        /// How many have.
-        have: u32,
-        /// How many must.
-        need: u32,
-        /// Any of these roles; anybody where empty.
-        roles: String,
-    },
-    /// Answers of hooks.
-    Hooks {
-        /// At which gate.
-        on: HookPoint,
-        /// How many.
-        pending: u32,
-    },
-    /// Tasks of the new revision.
-    NewTasks {
-        /// Which.
-        revision: RevisionNumber,
-        /// How many have been ready long enough.
-        have: u32,
-        /// How many must.
-        need: u32,
-    },
-    /// Tasks of the revision that it came from.
-    StableTasks {
-        /// Which.
-        revision: RevisionNumber,
-        /// How many are ready.
-        have: u32,
-        /// How many must be.
-        need: u32,
-    },
-    /// What an earlier release left behind.
-    Leftovers {
-        /// How many tasks.
-        left: u32,
-    },
-    /// Resolvers that answer by the new split.
-    Acks {
-        /// Which have not said so.
-        nodes: Vec<NodeId>,
-        /// When they are waited for no longer.
-        until: ClusterTime,
-    },
-    /// The end of a hold.
-    Hold {
-        /// In which phase.
-        phase: Phase,
-        /// What is left of it.
-        left: Duration,
-    },
-    /// A hold that does not count now.
-    Stopped {
-        /// Why not.
-        why: String,
-    },
-    /// Tasks without traffic that are kept for a look at them.
-    Kept {
-        /// Which revision's.
-        revision: RevisionNumber,
-        /// Until when.
-        until: ClusterTime,
-    },
-    /// The last tasks of a revision.
-    Leaving {
-        /// How many.
-        left: u32,
-    },
-    /// The next cut of a gradual way back.
-    NextCut {
-        /// When it comes.
-        until: ClusterTime,
-    },
-    /// A person: a rollback takes too long.
-    Stalled {
-        /// Why it does not go on.
-        why: String,
-    },
-}
-
-impl fmt::Display for RolloutWait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Frozen { by, reason } => write!(f, "releases are frozen by {by}: {reason}"),
-            Self::Paused { pause, by, reason } => {
-                write!(f, "paused {pause} ({by}")?;
-                if reason.is_empty() { f.write_str(")") } else { write!(f, ": {reason})") }
-            }
-            Self::Approval { have, need, roles } if roles.is_empty() => {
-                write!(f, "{have} of {need} approvals")
-            }
-            Self::Approval { have, need, roles } => {
-                write!(f, "{have} of {need} approvals by {roles}")
-            }
-            Self::Hooks { on, pending } => write!(f, "the answers of {pending} hooks at {on}"),
-            Self::NewTasks { revision, have, need } => {
-                write!(f, "{have} of {need} tasks of {revision} have been ready long enough")
-            }
-            Self::StableTasks { revision, have, need } => {
-                write!(f, "{have} of {need} tasks of {revision} are ready")
-            }
-            Self::Leftovers { left } => {
-                write!(f, "{left} tasks of an earlier release are still to go")
-            }
-            Self::Acks { nodes, .. } if nodes.is_empty() => {
-                f.write_str("every resolver answers by the new split")
-            }
-            Self::Acks { nodes, .. } => {
-                let names: Vec<_> = nodes.iter().map(ToString::to_string).collect();
-                write!(f, "the resolvers of {} answer by the new split", names.join(", "))
-            }
-            Self::Hold { phase, left } => {
-                write!(f, "{phase} for another {} s", left.as_millis().div_ceil(1000))
-            }
-            Self::Stopped { why } => write!(f, "the hold does not count: {why}"),
-            Self::Kept { revision, .. } => {
-                write!(f, "tasks of {revision} are kept without traffic for a while")
-            }
-            Self::Leaving { left } => write!(f, "{left} tasks are leaving"),
-            Self::NextCut { .. } => f.write_str("the next cut of the way back"),
-            Self::Stalled { why } => write!(f, "a person is needed: {why}"),
-        }
-    }
-}
-
-impl RolloutWait {
-    /// When it ends by itself, where that is known.
-    #[must_use]
-    pub fn until(&self) -> Option<ClusterTime> {
-        match self {
-            Self::Acks { until, .. } | Self::Kept { until, .. } | Self::NextCut { until } => {
-                Some(*until)
-            }
-            Self::Frozen { .. }
-            | Self::Paused { .. }
-            | Self::Approval { .. }
-            | Self::Hooks { .. }
-            | Self::NewTasks { .. }
-            | Self::StableTasks { .. }
-            | Self::Leftovers { .. }
-            | Self::Hold { .. }
-            | Self::Stopped { .. }
-            | Self::Leaving { .. }
-            | Self::Stalled { .. } => None,
-        }
-    }
 }
 
 impl Next {

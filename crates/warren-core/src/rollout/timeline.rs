@@ -5,7 +5,7 @@ use crate::id::{RolloutId, Slot};
 use crate::service::Actor;
 use crate::spec::{HookPoint, RoleName};
 use crate::time::{ClusterTime, WallTime};
-use crate::units::Weight;
+use crate::units::{Weight, counted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -135,12 +135,24 @@ impl fmt::Display for Happened {
             }
             Self::Entered { phase, step: 0 } => write!(f, "{phase}"),
             Self::Entered { phase, step } => write!(f, "step {step}: {phase}"),
-            Self::Shifted { weight, epoch } => {
-                write!(f, "{weight} of the traffic to the new revision (epoch {epoch})")
+            Self::Shifted { weight: Weight::ZERO, .. } => {
+                f.write_str("all traffic to the old revision")
+            }
+            Self::Shifted { weight: Weight::FULL, .. } => {
+                f.write_str("all traffic to the new revision")
+            }
+            Self::Shifted { weight, .. } => {
+                write!(f, "{weight} of the traffic to the new revision")
             }
             Self::SlotFailed { slot, why } => write!(f, "slot {slot} failed: {why}"),
-            Self::Paused { pause, reason } if reason.is_empty() => write!(f, "paused: {pause}"),
-            Self::Paused { pause, reason } => write!(f, "paused {pause}: {reason}"),
+            Self::Paused { pause, reason } => {
+                // Who made it stands beside every moment.
+                f.write_str("paused")?;
+                if *pause != Pause::User {
+                    write!(f, " {pause}")?;
+                }
+                if reason.is_empty() { Ok(()) } else { write!(f, ": {reason}") }
+            }
             Self::Resumed => f.write_str("resumed"),
             Self::Promoted { how } => write!(f, "promoted {how}"),
             Self::Approved { role, comment } => {
@@ -150,12 +162,12 @@ impl fmt::Display for Happened {
                 }
                 if comment.is_empty() { Ok(()) } else { write!(f, ": {comment}") }
             }
-            Self::HooksCalled { on, count } => write!(f, "{count} hooks called at {on}"),
+            Self::HooksCalled { on, count } => {
+                write!(f, "{} called at {on}", counted(*count, "hook"))
+            }
             Self::HookFailed { on, why } => write!(f, "a hook at {on} failed: {why}"),
             Self::Accepted => f.write_str("accepted: the new revision is the stable one"),
-            Self::Aborted { trigger, reason, back } => {
-                write!(f, "goes back ({back}, {trigger}): {reason}")
-            }
+            Self::Aborted { reason, back, .. } => write!(f, "goes back {back}: {reason}"),
             Self::Retried { attempt } => write!(f, "attempt {attempt}"),
             Self::Ended { outcome, reason } if reason.is_empty() => write!(f, "{outcome}"),
             Self::Ended { outcome, reason } => write!(f, "{outcome}: {reason}"),

@@ -31,7 +31,9 @@ pub use resources::Resources;
 pub use restart::{RestartCondition, RestartPolicy};
 pub use step::{APPROVAL_ROLES_MAX, ApprovalRule, Ramp, STEPS_MAX, Step, expand};
 pub use template::{Hash, PinnedImage, PullPolicy, Signal, Stop, Template};
-pub use update::{FailureAction, OnUpdate, Order, Quantity, Strategy, UpdateSettings};
+pub use update::{
+    FailureAction, OnUpdate, Order, Quantity, ROLLBACK_WINDOW_MAX, Strategy, UpdateSettings,
+};
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -50,7 +50,7 @@ fn a_refusal_names_the_field() {
 
     let mut spec = service("web", 1);
     spec.update.max_surge = Quantity::Percent(0);
-    assert_eq!(field(spec), "update_config.max_unavailable");
+    assert_eq!(field(spec), "update_config.max_surge, max_unavailable");
 
     let mut spec = service("web", 1);
     spec.mode = Mode::Global;
@@ -92,4 +92,20 @@ fn the_hash_tells_templates_apart_and_ignores_the_rest() {
     let mut limited = base.clone();
     limited.template.resources.cpu_limit = Some(MilliCpu(500));
     assert_ne!(base.template.hash(), limited.template.hash());
+}
+
+#[test]
+fn settings_that_fight_each_other_are_refused_with_both_names() {
+    let refused = |change: fn(&mut UpdateSettings)| {
+        let mut spec = service("web", 1);
+        change(&mut spec.update);
+        spec.checked().unwrap_err()
+    };
+    let none = refused(|update| update.max_surge = Quantity::Percent(0));
+    assert_eq!(none.field, "update_config.max_surge, max_unavailable");
+    let short = refused(|update| update.progress_deadline = std::time::Duration::from_secs(60));
+    assert_eq!(short.field, "update_config.progress_deadline, healthy_deadline");
+    assert!(short.problem.contains("60 s without progress, and a task has 300 s"), "{short}");
+    let far = refused(|update| update.rollback_window = ROLLBACK_WINDOW_MAX + 1);
+    assert_eq!(far.field, "update_config.rollback_window");
 }

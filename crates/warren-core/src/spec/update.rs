@@ -1,10 +1,18 @@
 //! How a change of the template is brought in.
 
+use crate::service::REVISIONS_KEPT;
 use crate::spec::{ApprovalRule, FieldError, HOOKS_MAX, Hook, ProfileName, SPAN_MAX, Step, step};
 use crate::units::Weight;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
+
+/// The largest rollback window: an older revision than these is not kept.
+pub const ROLLBACK_WINDOW_MAX: u32 = REVISIONS_KEPT as u32;
+/// The two fields of which one must allow something.
+const BOTH_LIMITS: &str = "max_surge, max_unavailable";
+/// The two fields of which one bounds the other.
+const BOTH_DEADLINES: &str = "progress_deadline, healthy_deadline";
 
 /// The shape of a rollout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -222,10 +230,18 @@ impl UpdateSettings {
     pub(super) fn check(&self) -> Result<(), FieldError> {
         if self.max_surge.is_zero() && self.max_unavailable.is_zero() {
             return Err(FieldError::new(
-                "max_unavailable",
-                "max_surge and max_unavailable are both 0, so no task could ever be replaced: \
-                 allow one more (--max-surge 1) or one less (--max-unavailable 1)",
+                BOTH_LIMITS,
+                "both are 0, so no task could ever be replaced: allow one more (--max-surge 1) or one less \
+                 (--max-unavailable 1)",
             ));
+        }
+        self.check_deadlines()?;
+        if self.rollback_window > ROLLBACK_WINDOW_MAX {
+            let problem = format!(
+                "{} is more than {ROLLBACK_WINDOW_MAX}, the revisions that are kept: write 0 to {ROLLBACK_WINDOW_MAX}",
+                self.rollback_window
+            );
+            return Err(FieldError::new("rollback_window", problem));
         }
         if self.max_failure_percent > 100 {
             return Err(FieldError::new("max_failure_percent", "more than 100 %"));
@@ -244,6 +260,20 @@ impl UpdateSettings {
             hook.check().map_err(|error| error.within(&format!("hooks[{i}]")))?;
         }
         Ok(())
+    }
+
+    /// A release must not fail for want of progress while a task still has its time to become ready.
+    fn check_deadlines(&self) -> Result<(), FieldError> {
+        let (healthy, progress) = (self.healthy_deadline, self.progress_deadline);
+        if progress >= healthy {
+            return Ok(());
+        }
+        let (healthy, progress) = (healthy.as_secs_f64(), progress.as_secs_f64());
+        let problem = format!(
+            "a release fails after {progress} s without progress, and a task has {healthy} s to become ready: make the \
+             first at least as long (--progress-deadline), or the second shorter (--healthy-deadline)"
+        );
+        Err(FieldError::new(BOTH_DEADLINES, problem))
     }
 
     /// The steps of a canary that names none: 10, 25, 50 and 100 per cent, each kept for `window`.

@@ -102,3 +102,70 @@ fn a_second_rollback_hurries_the_first_and_never_turns_it_round() {
         assert!(!live.phase.is_back(), "{}", live.phase);
     }
 }
+
+#[test]
+fn a_global_service_with_canaries_is_refused_before_it_is_made_and_when_it_becomes_one() {
+    let mut feed = Feed::cluster();
+    let mut spec = crate::spec::tests::service("all", 1);
+    spec.mode = crate::spec::Mode::Global;
+    spec.update.strategy = Strategy::Canary;
+    let before = feed.state.clone();
+    let create = Command::CreateService { spec: Box::new(spec), by: by() };
+    match feed.apply(create) {
+        Err(Rejection::Unfit(why)) => assert!(why.contains("use --strategy rolling"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(feed.state.services().len(), before.services().len());
+    let web = feed.create("web", 1);
+    let found = feed.state.service(web).cloned().unwrap();
+    let mut spec = Box::new(found.spec.clone());
+    spec.mode = crate::spec::Mode::Global;
+    spec.update.strategy = Strategy::BlueGreen;
+    let (expect, cause, freeze_override) = (found.generation, String::new(), None);
+    let update =
+        Command::UpdateService { service: web, expect, spec, by: by(), cause, freeze_override };
+    assert!(matches!(feed.apply(update), Err(Rejection::Unfit(_))), "no template has changed");
+}
+
+#[test]
+fn the_image_of_a_release_outlives_its_revision() {
+    let (mut feed, web) = canary(|_| {});
+    moved(&mut feed, web, Move::Step(0));
+    for image in 3..20 {
+        let found = feed.state.service(web).cloned().unwrap();
+        let mut spec = Box::new(found.spec.clone());
+        spec.template.image = Image::parse(&format!("web:v{image}")).unwrap();
+        let (expect, cause, freeze_override) = (found.generation, String::new(), None);
+        let by = by();
+        feed.apply(Command::UpdateService {
+            service: web,
+            expect,
+            spec,
+            by,
+            cause,
+            freeze_override,
+        })
+        .unwrap();
+    }
+    let service = feed.state.service(web).unwrap();
+    let second = service.past.iter().find(|past| past.to.0 == 2).unwrap();
+    assert!(!service.revisions.contains_key(&second.to), "it is pruned");
+    assert_eq!(second.to_runs.as_ref().unwrap().image.as_str(), "web:v2");
+    assert_eq!(second.from_runs.as_ref().unwrap().image.as_str(), "web:v1");
+}
+
+#[test]
+fn a_release_back_can_be_turned_round_by_the_name_of_what_it_leaves() {
+    let (mut feed, web) = canary(|_| {});
+    moved(&mut feed, web, Move::Accept);
+    moved(&mut feed, web, Move::Finish);
+    rollback(&mut feed, web);
+    let (to, careful, back, by) =
+        (Some(crate::id::RevisionNumber(2)), false, Back::Immediate, by());
+    let reason = String::new();
+    feed.apply(Command::RollbackService { service: web, to, careful, back, by, reason }).unwrap();
+    let service = feed.state.service(web).unwrap();
+    let turned = service.rollout.as_ref().or_else(|| service.past.last()).unwrap();
+    assert!(turned.abort.is_some() || turned.end.is_some(), "{turned:?}");
+    assert_eq!(service.current.0, 2);
+}

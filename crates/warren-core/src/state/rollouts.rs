@@ -290,7 +290,11 @@ impl State {
             Some(_) | None => vec![(live.to, Weight::FULL)],
         };
         let epoch = self.set_split(now, id, weights)?;
-        self.happened(now, id, Actor::warren(), Happened::Shifted { weight, epoch });
+        // At the start the old revision has all traffic already: to write so changes nothing that anybody sees.
+        let told = before.is_some() || weight > Weight::ZERO || live.phase > Phase::Preparing;
+        if told {
+            self.happened(now, id, Actor::warren(), Happened::Shifted { weight, epoch });
+        }
         self.enter(now, id, next);
         Ok(())
     }

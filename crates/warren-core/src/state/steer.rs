@@ -111,7 +111,8 @@ impl State {
         by: &Actor,
     ) -> Result<(), Rejection> {
         if live.pauses.is_empty() {
-            return Err(not_now(live, "it is not paused"));
+            let why = "it is not paused: see what it waits for with `warren rollout status`";
+            return Err(not_now(live, why));
         }
         self.edit(id, |rollout| {
             if rollout.pauses.contains_key(&Pause::FailureAction) {
@@ -162,8 +163,16 @@ impl State {
             return Err(not_now(live, why));
         }
         if weight <= live.weight {
+            let share = self.service(id).and_then(|service| service.split.weight_of(live.to));
+            let there = share.is_some_and(|share| share >= live.weight);
+            let weight = live.weight;
+            let stands = if there {
+                format!("it has {weight} already")
+            } else {
+                format!("it is on its way to {weight}, once enough tasks are ready")
+            };
             let why =
-                format!("it has {} already: promotions go up; rollback goes down", live.weight);
+                format!("{stands}: name a larger share, or go back with `warren service rollback`");
             return Err(not_now(live, &why));
         }
         let reached = live.steps.iter().rposition(|step| step.weight.is_some_and(|w| w <= weight));
@@ -257,6 +266,9 @@ impl State {
             return Err(pruned(service, to));
         }
         let live = service.rollout.clone().filter(|live| !live.phase.is_accepted());
+        if back == Back::Gradual {
+            check_gradual(live.as_deref(), to)?;
+        }
         let who = by.clone();
         let answer = match live {
             None => self.rollback_accepted(now, id, to, careful, by, reason),
@@ -429,6 +441,29 @@ fn check_promotable(live: &Rollout) -> Result<(), Rejection> {
         | Phase::Monitoring
         | Phase::Standby => Ok(()),
     }
+}
+
+/// Whether traffic can go back by and by: only where a release gives shares, and only to where it came from.
+fn check_gradual(live: Option<&Rollout>, to: Option<RevisionNumber>) -> Result<(), Rejection> {
+    let leave = "leave --gradual out";
+    let Some(live) = live else {
+        return Err(Rejection::NotNow(format!(
+            "no release is under way whose traffic could go back by and by. A rollback now is a release of its own: \
+             {leave} to switch at once, or take the steps of the strategy with --careful"
+        )));
+    };
+    if live.phase.is_back() {
+        return Err(not_now(live, &format!("it goes back already: {leave}")));
+    }
+    if !live.is_beside() {
+        let why = format!("it has no shares of traffic to take back by and by: {leave}");
+        return Err(not_now(live, &why));
+    }
+    if live.kind == Kind::Rollback || to.is_some_and(|to| Some(to) != live.from) {
+        let why = format!("a way back that is a release of its own switches at once: {leave}");
+        return Err(not_now(live, &why));
+    }
+    Ok(())
 }
 
 /// Refuses an approval of another step than the one that waits. Where none waits, the approval itself is refused.

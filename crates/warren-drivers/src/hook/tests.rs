@@ -129,7 +129,7 @@ fn a_message_says_all_and_why() {
         "image": "web:v2", "digest": "web@sha256:00", "checksum": checksum,
         "strategy": "canary", "phase": "holding", "step": 1, "weight": 12.5,
         "action": "aborted",
-        "text": "goes back (immediate, health_check): 2 of 3 tasks <ended>",
+        "text": "goes back at once: 2 of 3 tasks <ended>",
         "trigger": "health_check", "reason": "2 of 3 tasks <ended>", "actor": "mira",
         "at": "1970-01-01T00:00:01.500Z", "at_unix_ms": 1500,
     });
@@ -147,7 +147,7 @@ fn a_chat_is_told_version_and_reason_in_one_line() {
     notice.hook.format = HookFormat::Slack;
     let said: serde_json::Value = serde_json::from_slice(&Message::of(&notice).body).unwrap();
     let text = "web v1 → v2 (web:v2, canary, r7, by mira): \
-                goes back (immediate, health_check): 2 of 3 tasks &lt;ended&gt;";
+                goes back at once: 2 of 3 tasks &lt;ended&gt;";
     assert_eq!(said, serde_json::json!({ "text": text }));
 }
 

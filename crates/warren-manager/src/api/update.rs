@@ -43,6 +43,10 @@ pub(super) fn overlay(
     if let Some(strategy) = request.strategy {
         next.update.strategy = spec::strategy("strategy", strategy)?;
     }
+    if let Some(config) = &request.update_config {
+        convert::update::check_sugar(config, next.update.strategy)
+            .map_err(|error| error.within("update_config"))?;
+    }
     Ok(next.checked()?)
 }
 

@@ -139,7 +139,12 @@ impl Picture for WatchServiceResponse {
             service,
             tasks: tasks.map(|task| v1::Task { phase_age_ms: 0, ..task.clone() }).collect(),
             waits: waits
-                .map(|wait| v1::Wait { waited_ms: 0, due_ms: None, ..wait.clone() })
+                .map(|wait| v1::Wait {
+                    waited_ms: 0,
+                    due_ms: None,
+                    reason: undated(&wait.reason),
+                    ..wait.clone()
+                })
                 .collect(),
         }
     }
@@ -159,5 +164,14 @@ impl Picture for WatchRolloutResponse {
 }
 
 fn ageless_rollout(rollout: v1::Rollout) -> v1::Rollout {
-    v1::Rollout { phase_for_ms: 0, held_ms: 0, duration_ms: 0, ..rollout }
+    let waits = rollout.waits.iter().map(|wait| undated(wait)).collect();
+    v1::Rollout { phase_for_ms: 0, held_ms: 0, duration_ms: 0, waits, ..rollout }
+}
+
+/// A wait without the seconds that run down.
+fn undated(reason: &str) -> String {
+    match reason.split_once(" for another ") {
+        Some((what, _)) => what.to_owned(),
+        None => reason.to_owned(),
+    }
 }

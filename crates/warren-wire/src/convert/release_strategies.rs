@@ -19,7 +19,8 @@ pub(crate) fn released(
         prop_oneof![Just(OnUpdate::Replace), Just(OnUpdate::Queue), Just(OnUpdate::Reject)];
     let named = of(proptest::sample::select(&ProfileName::ALL[..]));
     let words = (named, on_update, of(rule()), hooks(), steps());
-    let spans = (of(span()), span(), span(), span(), any::<u32>());
+    let window = 0..=warren_core::spec::ROLLBACK_WINDOW_MAX;
+    let spans = (of(span()), span(), span(), span(), window);
     (settings, words, spans).prop_map(|(settings, words, spans)| {
         let (named, on_update, approve, hooks, steps) = words;
         let (monitor, standby, scale_down_delay, drain, rollback_window) = spans;

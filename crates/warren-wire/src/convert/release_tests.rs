@@ -96,7 +96,7 @@ fn settings_of_releases_are_refused_with_the_way_out() {
         u.steps.push(v1::Step::default());
         u.steps.last_mut().unwrap()
     }
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 16] = [
         ("stability_window_seconds: a window of 0 watches nothing", |u| {
             u.stability_window_seconds = Some(0);
         }),
@@ -109,6 +109,10 @@ fn settings_of_releases_are_refused_with_the_way_out() {
             u.canary_steps = vec![101]
         }),
         ("canary_weight: 400 is not a percentage: write 0 to 100", |u| u.canary_weight = Some(400)),
+        ("canary_weight: 0 % gives the new version no traffic", |u| u.canary_weight = Some(0)),
+        ("canary_steps[0]: 0 % gives the new version no traffic", |u| {
+            u.canary_steps = vec![0, 100];
+        }),
         ("canary_weight: is 5, and canary_steps begins with 10", |u| {
             (u.canary_weight, u.canary_steps) = (Some(5), vec![10, 100]);
         }),
@@ -150,7 +154,19 @@ fn limits_that_let_nothing_be_replaced_are_refused_with_the_way_out() {
         ..Default::default()
     };
     let error = spec::parse(spec).unwrap_err();
-    assert_eq!(error.field, "update_config.max_unavailable");
-    assert!(error.problem.starts_with("max_surge and max_unavailable are both 0"), "{error}");
+    assert_eq!(error.field, "update_config.max_surge, max_unavailable");
+    assert!(error.problem.starts_with("both are 0"), "{error}");
     assert!(error.problem.contains("--max-surge 1"), "{error}");
+}
+
+#[test]
+fn the_sugar_of_canaries_is_refused_beside_another_strategy() {
+    use warren_core::spec::Strategy;
+    let config = v1::UpdateConfig { canary_steps: vec![5, 100], ..Default::default() };
+    update::check_sugar(&config, Strategy::Canary).unwrap();
+    for strategy in [Strategy::Rolling, Strategy::BlueGreen, Strategy::Recreate] {
+        let error = update::check_sugar(&config, strategy).unwrap_err();
+        assert_eq!(error.field, "canary_steps");
+        assert!(error.problem.contains("--strategy canary"), "{error}");
+    }
 }

@@ -41,6 +41,7 @@ pub fn parse_over(spec: v1::ServiceSpec, present: &[Hook]) -> Result<ServiceSpec
     if let Some(named) = spec.strategy {
         update.strategy = strategy("strategy", named)?;
     }
+    update::check_sugar(&config, update.strategy).map_err(|e| e.within("update_config"))?;
     ServiceSpec {
         name,
         mode,

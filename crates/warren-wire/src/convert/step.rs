@@ -176,6 +176,11 @@ fn shares(config: &v1::UpdateConfig) -> Result<Vec<Weight>, FieldError> {
     for (i, step) in config.canary_steps.iter().enumerate() {
         let field = format!("canary_steps[{i}]");
         let share = percent_of(&field, *step)?;
+        if *step == 0 {
+            let problem = "0 % gives the new version no traffic: begin with 1 or more, as in 5, 50, 100. A first step \
+                           without traffic is written in a manifest: canary.steps: [{weight: 0, hold: 2m}, 50, 100]";
+            return Err(FieldError::new(field, problem));
+        }
         if *step <= before {
             let problem =
                 format!("{step} is not more than {before}: steps rise, as in 10, 50, 100");
@@ -191,6 +196,10 @@ fn shares(config: &v1::UpdateConfig) -> Result<Vec<Weight>, FieldError> {
 fn first_share(mut steps: Vec<Step>, config: &v1::UpdateConfig) -> Result<Vec<Step>, FieldError> {
     let Some(percent) = config.canary_weight else { return Ok(steps) };
     let share = weight_of(percent_of("canary_weight", percent)?);
+    if percent == 0 {
+        let problem = "0 % gives the new version no traffic: write 1 to 99, as in 10";
+        return Err(FieldError::new("canary_weight", problem));
+    }
     let named = config.canary_steps.first().filter(|first| **first != percent);
     if let Some(first) = named {
         let problem = format!(

@@ -218,7 +218,8 @@ fn numbers_of_update() -> impl Strategy<Value = UpdateSettings> {
     (words, numbers, span(), span(), deadlines).prop_map(
         |((strategy, order, failure_action), numbers, delay, min_ready, deadlines)| {
             let (parallelism, max_surge, max_unavailable, max_failure_percent) = numbers;
-            let (healthy_deadline, progress_deadline) = deadlines;
+            let (one, other): (Duration, Duration) = deadlines;
+            let (healthy_deadline, progress_deadline) = (one.min(other), one.max(other));
             UpdateSettings {
                 strategy,
                 parallelism,

@@ -5,7 +5,7 @@ use super::{NOT_ZERO, hook, span, step, text, twice, word};
 use crate::v1;
 use std::time::Duration;
 use warren_core::spec::{
-    ApprovalRule, FailureAction, FieldError, OnUpdate, Order, ProfileName, Quantity,
+    ApprovalRule, FailureAction, FieldError, OnUpdate, Order, ProfileName, Quantity, Strategy,
     UpdateSettings, profile,
 };
 use warren_core::time::millis;
@@ -96,6 +96,29 @@ pub fn merge(
             None => base.hooks,
         },
     })
+}
+
+/// Refuses the sugar of canaries beside another strategy, where it would mean nothing.
+///
+/// # Errors
+/// The first such field.
+pub fn check_sugar(config: &v1::UpdateConfig, strategy: Strategy) -> Result<(), FieldError> {
+    let sugar = [
+        ("canary_steps", !config.canary_steps.is_empty()),
+        ("canary_weight", config.canary_weight.is_some()),
+        ("canary_window", config.canary_window_ms.is_some()),
+        ("stability_window", config.stability_window_seconds.is_some()),
+    ];
+    match sugar.iter().find(|(_, given)| *given && strategy != Strategy::Canary) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let problem = format!(
+                "only a canary has that, and the strategy is {strategy}: ask for canary (--strategy canary, \
+                 update.strategy: canary), or leave it out"
+            );
+            Err(FieldError::new(*field, problem))
+        }
+    }
 }
 
 /// What `config` is laid over.

@@ -6,7 +6,7 @@ use crate::v1;
 use std::time::Duration;
 use warren_core::id::RevisionNumber;
 use warren_core::report::WaitReason;
-use warren_core::rollout::{Outcome, Phase, Rollout, Runs};
+use warren_core::rollout::{Outcome, Phase, Rollout, RolloutWait, Runs, paused};
 use warren_core::service::{Freeze, QueuedUpdate, Service};
 use warren_core::spec::Mode;
 use warren_core::task::Task;
@@ -103,7 +103,22 @@ impl Sources<'_> {
     fn release_waits(&self, service: &Service) -> Vec<String> {
         let waits = self.report.services.get(&service.id).into_iter();
         let waits = waits.flat_map(|report| &report.waits);
-        waits.filter_map(|wait| release_wait(&wait.reason)).collect()
+        waits
+            .filter_map(|wait| release_wait(&wait.reason))
+            .map(|wait| self.now_words(service, wait))
+            .collect()
+    }
+
+    /// A wait in words as of now: what is left of a hold runs down between two plans.
+    pub(super) fn now_words(&self, service: &Service, wait: &RolloutWait) -> String {
+        match (wait, service.rollout.as_deref()) {
+            (RolloutWait::Hold { phase, .. }, Some(live)) if live.phase == *phase => {
+                let held = Duration::from_millis(live.eligible_at(self.now));
+                let left = hold_of(live).saturating_sub(held);
+                RolloutWait::Hold { phase: *phase, left }.to_string()
+            }
+            _ => wait.to_string(),
+        }
     }
 
     /// The new revision's share in force; without a split, its part of the ready tasks.
@@ -157,9 +172,9 @@ pub fn freeze(freeze: &Freeze, service: &str) -> v1::Freeze {
     }
 }
 
-fn release_wait(reason: &WaitReason) -> Option<String> {
+fn release_wait(reason: &WaitReason) -> Option<&RolloutWait> {
     match reason {
-        WaitReason::Release(wait) => Some(wait.to_string()),
+        WaitReason::Release(wait) => Some(wait),
         WaitReason::Listening
         | WaitReason::Queued { .. }
         | WaitReason::NoNode { .. }
@@ -210,14 +225,11 @@ fn queued(queued: &QueuedUpdate) -> v1::QueuedUpdate {
     }
 }
 
+/// Why it stands still, as it follows the word "paused".
 fn pauses(rollout: &Rollout) -> Vec<String> {
-    let pauses = rollout.pauses.iter().map(|(pause, paused)| {
-        let (by, reason) = (&paused.by, &paused.reason);
-        if reason.is_empty() {
-            format!("{pause} ({by})")
-        } else {
-            format!("{pause} ({by}): {reason}")
-        }
+    let pauses = rollout.pauses.iter().map(|(pause, by)| {
+        let words = paused(*pause, &by.by, &by.reason);
+        words.strip_prefix("paused ").unwrap_or(&words).to_owned()
     });
     pauses.collect()
 }

@@ -40,7 +40,7 @@ async fn from_a_file() -> anyhow::Result<()> {
     ensure!(read(&bad, 6)?["outcome"] == "rolled-back");
     let lost = read(&play(&["--fault", "node-loss@30s", "--nodes", "4"]).await?, 0)?;
     ensure!(lost["lost_ms"].as_u64().is_some_and(|ms| ms > 0), "{lost:#}");
-    let asked = ["--approve-min", "1", "--nobody-approves"];
+    let asked = ["--approve-roles", "captain", "--nobody-approves"];
     ensure!(read(&play(&asked).await?, 4)?["outcome"] == "waits");
     let wrong = play(&["--fault", "rain"]).await?;
     ensure!(wrong.code == Some(2) && wrong.talk.contains("there is no fault"), "{wrong:?}");

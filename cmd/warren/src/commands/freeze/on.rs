@@ -9,7 +9,8 @@ use warren_wire::v1;
 /// Hold the releases of a service, or of all
 ///
 /// Releases that have begun stay where they are; those that begin wait. Rollbacks are never held, and
-/// `--override-freeze` of `warren service update` goes on in spite of it. Refused where somebody has frozen them already.
+/// `--override-freeze` of `warren service update` goes on in spite of it. Refused where
+/// somebody has frozen them already.
 ///
 /// Example: `warren freeze on --reason 'end of the year'`
 #[derive(Args, Debug)]

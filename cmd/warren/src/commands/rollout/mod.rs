@@ -80,5 +80,32 @@ impl Rollout {
 /// Says where a release stands after somebody steered it.
 pub fn say(did: &str, rollout: Option<v1::Rollout>) {
     let rollout = rollout.unwrap_or_default();
-    output::say(format_args!("{}: {did}; {}", rollout.service, release::brief(&rollout)));
+    output::say(said(did, &rollout));
+}
+
+fn said(did: &str, rollout: &v1::Rollout) -> String {
+    let (name, brief) = (&rollout.service, release::brief(rollout));
+    // What is promoted while it stands still goes nowhere yet.
+    let first = match did {
+        "promoted" if !rollout.pauses.is_empty() => {
+            format!("; it goes on once it is resumed: `warren rollout resume {name}`")
+        }
+        _ => String::new(),
+    };
+    format!("{name}: {did}; {brief}{first}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promotion_of_a_paused_release_says_how_it_goes_on() {
+        let rollout =
+            v1::Rollout { pauses: vec!["by ann: lunch".into()], ..release::tests::canary() };
+        let text = said("promoted", &rollout);
+        assert!(text.contains("paused by ann: lunch"), "{text}");
+        assert!(text.ends_with("once it is resumed: `warren rollout resume web`"), "{text}");
+        assert!(!said("promoted", &release::tests::canary()).contains("resume"));
+    }
 }

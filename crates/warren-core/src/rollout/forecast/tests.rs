@@ -97,7 +97,7 @@ fn a_rolling_update_takes_its_batches_and_their_readiness() {
     assert_eq!(
         seen.triggers,
         [
-            "more than 1 of 4 slots of v2 fail: a task ends, or is not ready within 5 min",
+            "more than 1 of 4 tasks of v2 end, or are not ready within 5 min",
             "nothing moves for 10 min while tasks are waited for",
             "a person: warren service rollback web"
         ]

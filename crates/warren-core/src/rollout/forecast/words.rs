@@ -2,7 +2,7 @@
 
 use crate::service::Service;
 use crate::spec::{ApprovalRule, FailureAction, Step, UpdateSettings};
-use crate::units::Weight;
+use crate::units::{Weight, counted};
 use std::time::Duration;
 
 /// A length of time as people write it: `10 s`, `5 min`, `1 h 30 min`.
@@ -16,11 +16,6 @@ pub(super) fn span(span: Duration) -> String {
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let words: Vec<_> = parts.map(|(count, unit)| format!("{count} {unit}")).collect();
     if words.is_empty() { "0 s".to_owned() } else { words.join(" ") }
-}
-
-/// A number of things.
-pub(super) fn counted(count: u32, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// What a step does with traffic, how long, and who is asked at its end.
@@ -84,14 +79,20 @@ pub(super) const fn after_failure(action: FailureAction) -> Option<&'static str>
 
 /// What a release fails by.
 fn failures(settings: &UpdateSettings, replicas: u32, new: &str) -> Vec<String> {
+    if replicas == 0 {
+        return Vec::new();
+    }
     let allowed = u64::from(replicas) * u64::from(settings.max_failure_percent) / 100;
     let (deadline, progress) = (span(settings.healthy_deadline), span(settings.progress_deadline));
-    let mut failures = vec![
+    let tasks = if allowed == 0 {
+        format!("a task of {new} ends, or is not ready within {deadline}")
+    } else {
         format!(
-            "more than {allowed} of {replicas} slots of {new} fail: a task ends, or is not ready within {deadline}"
-        ),
-        format!("nothing moves for {progress} while tasks are waited for"),
-    ];
+            "more than {allowed} of {replicas} tasks of {new} end, or are not ready within {deadline}"
+        )
+    };
+    let mut failures =
+        vec![tasks, format!("nothing moves for {progress} while tasks are waited for")];
     let mut gates: Vec<_> =
         settings.hooks.iter().map(|hook| hook.on).filter(|on| on.is_gate()).collect();
     gates.dedup();

@@ -96,7 +96,7 @@ fn a_release_that_nobody_agrees_to_waits() {
     assert_eq!(outcome(&course), Some(Outcome::Completed), "{:?}", course.finish);
     asked.approve = false;
     let Finish::Waits(waits) = asked.play().unwrap().finish else { panic!("it goes on") };
-    assert_eq!(waits, ["0 of 2 approvals"]);
+    assert_eq!(waits, ["0 of 2 approvals: `warren rollout approve` gives one"]);
     let mut asked = simulation(Strategy::Canary, &["never-ready:v2"]);
     asked.next.update.failure_action = crate::spec::FailureAction::Pause;
     let Finish::Waits(waits) = asked.play().unwrap().finish else { panic!("it goes on") };
