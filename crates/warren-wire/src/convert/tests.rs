@@ -292,7 +292,7 @@ fn update_numbers_are_refused_by_the_name_of_the_field() {
         ("canary_weight", |u| u.canary_weight = Some(400)),
         ("canary_steps[2]", |u| u.canary_steps = vec![10, 50, 20]),
         ("healthy_deadline_ms", |u| u.healthy_deadline_ms = Some(0)),
-        ("max_unavailable", |u| u.max_surge = Some(0)),
+        ("max_surge, max_unavailable", |u| u.max_surge = Some(0)),
     ];
     for (field, change) in cases {
         assert_eq!(refused_update(change), format!("update_config.{field}"));

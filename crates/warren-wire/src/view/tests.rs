@@ -211,3 +211,36 @@ fn a_node_counts_what_its_live_tasks_reserve() {
     let idle = shown(&scene);
     assert_eq!((idle.tasks, idle.cpu_reserved_milli, idle.memory_reserved_bytes), (0, 0, 0));
 }
+
+#[test]
+fn what_is_left_of_a_hold_runs_down_between_two_plans() {
+    use warren_core::report::WaitReason;
+    use warren_core::rollout::{Move, Phase as Step, RolloutWait};
+    let mut scene = Scene::new();
+    let begin = |scene: &mut Scene, to| {
+        let live = scene.state.service(scene.service).unwrap().rollout.clone().unwrap();
+        let (service, rollout, seq) = (scene.service, live.id, live.seq);
+        scene.apply(Command::MoveRollout { service, rollout, seq, to });
+    };
+    // A first release has no step, so its hold is that of its monitoring.
+    let service = scene.state.service(scene.service).unwrap().clone();
+    let mut spec = Box::new(service.spec.clone());
+    spec.update.monitor = Some(std::time::Duration::from_secs(60));
+    spec.template.image = "web:v2".parse().unwrap();
+    let (expect, cause, by) = (service.generation, String::new(), Actor("test".to_owned()));
+    let service = scene.service;
+    scene.apply(Command::UpdateService { service, expect, spec, by, cause, freeze_override: None });
+    begin(&mut scene, Move::Enter(Step::Monitoring));
+    begin(&mut scene, Move::Clock { running: true });
+    let stale =
+        RolloutWait::Hold { phase: Step::Monitoring, left: std::time::Duration::from_secs(60) };
+    let wait = Wait { slot: None, reason: WaitReason::Release(stale), since: None, until: None };
+    let planned = ServiceReport { waits: vec![wait], ..Default::default() };
+    let report = Report { services: [(scene.service, planned)].into() };
+    let service = scene.state.service(scene.service).unwrap();
+    let (waits, live) = scene.show(&Observed::default(), &report, |sources| {
+        (sources.waits(service), sources.live_or_last(service).unwrap())
+    });
+    assert_eq!(waits[0].reason, "release: monitoring for another 59 s");
+    assert_eq!(live.waits, ["monitoring for another 59 s"]);
+}

@@ -238,3 +238,17 @@ fn what_the_update_would_be_refused_for_the_forecast_is_too() {
     let paused = "a failure pauses the release: a person resumes it or takes it back";
     assert_eq!(seen.notes, [paused]);
 }
+
+#[test]
+fn a_service_without_tasks_replaces_none_and_no_task_of_it_can_fail() {
+    let scene = Scene::stable();
+    let spec = scene.next("web:v2", |spec| spec.mode = Mode::Replicated { replicas: 0 });
+    let seen = scene.forecast(&spec);
+    assert_eq!(
+        texts(&seen),
+        ["no tasks are wanted: none is replaced", "v2 becomes the stable revision"]
+    );
+    assert_eq!((seen.tasks_max, seen.replicas), (0, 0));
+    assert_eq!(seen.triggers, ["a person: warren service rollback web"]);
+    assert!(seen.notes[0].contains("nothing of this version is tried"), "{:?}", seen.notes);
+}
