@@ -106,6 +106,7 @@ fn settings_that_fight_each_other_are_refused_with_both_names() {
     let short = refused(|update| update.progress_deadline = std::time::Duration::from_secs(60));
     assert_eq!(short.field, "update_config.progress_deadline, healthy_deadline");
     assert!(short.problem.contains("60 s without progress, and a task has 300 s"), "{short}");
+    assert_eq!(usize::try_from(ROLLBACK_WINDOW_MAX), Ok(crate::service::REVISIONS_KEPT));
     let far = refused(|update| update.rollback_window = ROLLBACK_WINDOW_MAX + 1);
     assert_eq!(far.field, "update_config.rollback_window");
 }

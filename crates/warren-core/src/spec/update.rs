@@ -1,14 +1,13 @@
 //! How a change of the template is brought in.
 
-use crate::service::REVISIONS_KEPT;
 use crate::spec::{ApprovalRule, FieldError, HOOKS_MAX, Hook, ProfileName, SPAN_MAX, Step, step};
 use crate::units::Weight;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// The largest rollback window: an older revision than these is not kept.
-pub const ROLLBACK_WINDOW_MAX: u32 = REVISIONS_KEPT as u32;
+/// The largest rollback window: as many as there are revisions kept, since none further back is there to go to.
+pub const ROLLBACK_WINDOW_MAX: u32 = 10;
 /// The two fields of which one must allow something.
 const BOTH_LIMITS: &str = "max_surge, max_unavailable";
 /// The two fields of which one bounds the other.
