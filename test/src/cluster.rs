@@ -306,8 +306,7 @@ impl Node {
     /// Where it does not run.
     pub fn hang(&self, hangs: bool) -> anyhow::Result<()> {
         let child = self.child.as_ref().context("it does not run")?;
-        let signal = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
-        Ok(kill(Pid::from_raw(i32::try_from(child.id())?), signal)?)
+        crate::testbed::processes::hang(child.id(), hangs)
     }
 
     /// Whether it was started and has ended by itself; then it may be resumed.

@@ -145,8 +145,7 @@ impl Engine {
     /// Where it does not run.
     pub fn hang(&self, hangs: bool) -> anyhow::Result<()> {
         let child = self.child.as_ref().context("it does not run")?;
-        let signal = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
-        Ok(kill(Pid::from_raw(i32::try_from(child.id())?), signal)?)
+        processes::hang(child.id(), hangs)
     }
 
     /// Where it listens.

@@ -20,7 +20,7 @@ pub mod disk;
 pub mod engine;
 mod ground;
 mod namespace;
-mod processes;
+pub(crate) mod processes;
 pub mod pump;
 mod tool;
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -13,19 +15,20 @@ use super::namespace;
 /// The control groups of this machine, of both versions.
 const GROUPS: &str = "/sys/fs/cgroup";
 
+/// A thread stands still when the kernel next looks at it; one that writes to a slow disk, when that is done.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A process and when it began, as no later process of the same number has it.
 pub(super) fn life_of(pid: u32) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name may hold anything, also spaces; it ends with the last parenthesis.
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let began = after.split_whitespace().nth(19).unwrap_or_default();
+    let stat = stat(&PathBuf::from(format!("/proc/{pid}")));
+    let began = stat.split_whitespace().nth(19).unwrap_or_default();
     format!("{pid} {began}")
 }
 
 /// Whether a process that [`life_of`] has described is still there.
 pub(super) fn lives(life: &str) -> bool {
     let pid = life.split(' ').next().and_then(|pid| pid.parse().ok());
-    pid.is_some_and(|pid| life_of(pid) == life)
+    pid.is_some_and(|pid| life_of(pid) == life && !has_ended(pid))
 }
 
 /// The control group below which the containers of a testbed's engines are.
@@ -75,14 +78,37 @@ pub(super) fn kill_all(folder: &Path, namespaces: &[String]) -> usize {
     found.len()
 }
 
+/// Stops every thread of a process where it is, and returns once none runs any more; or lets it go on.
+pub(crate) fn hang(pid: u32, hangs: bool) -> anyhow::Result<()> {
+    let process = Pid::from_raw(i32::try_from(pid)?);
+    if !hangs {
+        return Ok(kill(process, Signal::SIGCONT)?);
+    }
+    kill(process, Signal::SIGSTOP)?;
+    let start = Instant::now();
+    let threads = PathBuf::from(format!("/proc/{pid}/task"));
+    let runs = |thread: &Path| !stat(thread).starts_with(['T', 'Z', 'X']);
+    while fs::read_dir(&threads)?.flatten().any(|thread| runs(&thread.path())) {
+        ensure!(start.elapsed() < STOP_TIME_MAX, "process {pid} does not stand still");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// The state of a process or thread and what comes after it; dead where nobody knows it any more.
+fn stat(process: &Path) -> String {
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_else(|_| ") X".into());
+    // The name may hold anything, also spaces; it ends with the last parenthesis.
+    stat.rsplit(')').next().unwrap_or_default().trim_start().to_owned()
+}
+
 /// Whether a process is gone, or only its parent still remembers it.
 pub(super) fn has_ended(pid: u32) -> bool {
     is_dead(&PathBuf::from(format!("/proc/{pid}")))
 }
 
 fn is_dead(process: &Path) -> bool {
-    let Ok(stat) = fs::read_to_string(process.join("stat")) else { return true };
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
+    stat(process).starts_with(['Z', 'X'])
 }
 
 /// Removes the control groups of the testbed in that folder, the innermost first.
