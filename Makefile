@@ -1,6 +1,6 @@
 # Every way to build, check and try Warren. `make help` explains each.
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify fix reference test sim sim-long mutants e2e bench torture dist testbed-up testbed-shell testbed-down
+.PHONY: help demo build example verify fix reference test sim sim-long mutants e2e bench torture dist testbed-up testbed-shell testbed-down
 
 CARGO ?= cargo
 # Which random history `make sim` lives through, and where `make sim-long` begins and ends.
@@ -17,6 +17,9 @@ demo: ## see Warren run, heal, scale and release a service, then clean up (four 
 
 build: ## build the warren binary for use: target/release/warren
 	$(CARGO) build --release --package warren
+
+example: ## make what the README's tour runs: images web:v1 to web:v3, and programs in target/example
+	@./test/run example
 
 verify: ## check format, lints and the rules of the tree; changes nothing
 	@./test/run verify

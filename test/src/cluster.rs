@@ -245,15 +245,7 @@ impl Node {
         input: &str,
     ) -> anyhow::Result<Said> {
         use tokio::io::AsyncWriteExt as _;
-        let mut child = tokio::process::Command::new(binary::warren()?)
-            .args(arguments)
-            .env("WARREN_DATA_DIR", self.data_dir())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut child = self.spawn(arguments)?;
         if let Some(mut stdin) = child.stdin.take() {
             // A command that does not read its input closes it; that is its right.
             let _ = stdin.write_all(input.as_bytes()).await;
@@ -266,6 +258,33 @@ impl Node {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             talk: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> anyhow::Result<tokio::process::Child> {
+        Ok(tokio::process::Command::new(binary::warren()?)
+            .args(arguments)
+            .env("WARREN_DATA_DIR", self.data_dir())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?)
+    }
+
+    /// Runs a command that goes on until somebody has seen enough: until its first line, which it gives.
+    ///
+    /// # Errors
+    /// Where it says nothing in time, or ends without a word.
+    pub async fn glimpse(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        use tokio::io::{AsyncBufReadExt as _, BufReader};
+        let mut child = self.spawn(arguments)?;
+        let out = child.stdout.take().context("it has an output")?;
+        let mut lines = BufReader::new(out).lines();
+        let line = tokio::time::timeout(COMMAND_TIME_MAX, lines.next_line()).await;
+        let line = line.with_context(|| format!("warren {} is silent", arguments.join(" ")))??;
+        child.kill().await?;
+        line.with_context(|| format!("warren {} said nothing", arguments.join(" ")))
     }
 
     /// Runs a command that has to succeed, and gives its data.

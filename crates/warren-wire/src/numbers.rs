@@ -16,7 +16,7 @@ fn first(count: usize, message: &str) -> Vec<String> {
     numbers(message).into_values().take(count).collect()
 }
 
-// req: B15
+// req: B6 B15
 #[test]
 fn the_update_request_and_the_strategies_keep_their_numbers() {
     let fields = numbers("UpdateServiceRequest");
@@ -31,7 +31,7 @@ fn the_update_request_and_the_strategies_keep_their_numbers() {
     assert_eq!(values[..3], [(0, "ROLLING"), (1, "BLUE_GREEN"), (2, "CANARY")]);
 }
 
-// req: B16
+// req: B6 B16
 #[test]
 fn the_update_settings_keep_their_numbers() {
     assert_eq!(

@@ -104,6 +104,7 @@ fn what_the_api_fills_in_means_the_same_and_prints_short() {
     assert_eq!(printed, "name: web\nimage: web:v1\nreplicas: 1\n");
 }
 
+// req: D41
 #[test]
 fn the_steps_of_a_canary_mean_what_they_say() {
     let spec = read(WHOLE).unwrap().remove(0);

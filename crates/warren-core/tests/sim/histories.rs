@@ -55,6 +55,7 @@ fn told(failures: &Failures) -> String {
 }
 
 /// `WARREN_SIM_SEED` picks one history, `WARREN_SIM_STEPS` runs until so many steps are made.
+// req: A27 B31 B43 C32 C34
 #[test]
 fn whatever_happens_every_promise_is_kept() {
     let one = number("WARREN_SIM_SEED");

@@ -14,6 +14,7 @@ fn scenarios() -> Vec<PathBuf> {
     paths
 }
 
+// req: B31
 #[test]
 fn every_scenario_reads_as_it_did() {
     let paths = scenarios();

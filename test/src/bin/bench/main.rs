@@ -21,9 +21,20 @@ async fn main() -> anyhow::Result<()> {
         anyhow::bail!("`{unknown}` is no part; there are: {}", all.join(", "));
     }
     say("| what | Warren | peer | ratio | aim |\n|---|---|---|---|---|");
-    for part in all.into_iter().filter(|part| wanted.is_empty() || wanted.iter().any(|w| w == part))
-    {
-        match part {
+    tokio::select! {
+        done = measure(&wanted, &all) => done,
+        // What was made is dropped with the work, and takes itself away: nodes, containers, the swarm.
+        _ = tokio::signal::ctrl_c() => {
+            say("interrupted: what was made for it is being removed");
+            anyhow::bail!("interrupted")
+        }
+    }
+}
+
+async fn measure(wanted: &[String], all: &[&str]) -> anyhow::Result<()> {
+    let is_wanted = |part: &&&str| wanted.is_empty() || wanted.iter().any(|w| w == **part);
+    for part in all.iter().filter(is_wanted) {
+        match *part {
             "idle" => idle::run().await?,
             "writes" => writes::run().await?,
             "start" => start::run().await?,

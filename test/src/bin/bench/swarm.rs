@@ -28,8 +28,9 @@ impl Swarm {
         }
         let networks = docker("network ls --format {{.Name}}").await?;
         let had_gateway = networks.lines().any(|name| name == GATEWAY);
-        docker("swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1").await?;
+        // Before there is one: whoever interrupts this leaves nothing behind.
         let swarm = Self { had_gateway };
+        docker("swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1").await?;
         docker(&format!("network create --driver overlay --attachable {NAME}-net")).await?;
         Ok(Some(swarm))
     }

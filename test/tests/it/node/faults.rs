@@ -94,6 +94,7 @@ async fn remove(docker: &Docker, container: &str) {
     docker.remove_container(container, Some(force)).await.expect("it is removed");
 }
 
+// req: E10
 #[tokio::test]
 async fn a_container_removed_behind_its_back_comes_back() {
     let Some(docker) = engine("a_container_removed_behind_its_back_comes_back").await else {
@@ -134,6 +135,7 @@ async fn down_leaves_nothing_of_a_node_but_the_images() {
     docker.inspect_image(&image).await.expect("the user's image stays");
 }
 
+// req: D3
 #[tokio::test]
 async fn an_image_that_is_nowhere_is_refused_at_once() {
     if engine("an_image_that_is_nowhere_is_refused_at_once").await.is_none() {

@@ -9,6 +9,7 @@ mod floors;
 mod layout;
 mod logs;
 mod matches;
+mod messages;
 mod metrics;
 mod paths;
 mod requirements;

@@ -115,3 +115,26 @@ fn what_a_model_cannot_hold_is_refused() {
     let nowhere = simulation(Strategy::Rolling, &["node-loss:node-9@1s"]);
     assert!(nowhere.play().unwrap_err().contains("no such machine"));
 }
+
+// req: D8 D9 D10 D12 D13
+#[test]
+fn the_enterprise_profile_takes_its_documented_time() {
+    let mut played = simulation(Strategy::Canary, &[]);
+    played.next.update = crate::spec::profile(crate::spec::ProfileName::Enterprise);
+    let course = played.play().unwrap();
+    assert_eq!(outcome(&course), Some(Outcome::Completed), "{:?}", course.finish);
+    let minutes = course.lasted.as_secs() / 60;
+    assert!((105..=125).contains(&minutes), "{minutes} minutes");
+    let held = course.scenes.iter().filter(|scene| scene.what.ends_with("holding"));
+    let held: Vec<_> = held.map(|scene| (scene.share.per_mille(), scene.after)).collect();
+    assert_eq!(held.iter().map(|(share, _)| *share).collect::<Vec<_>>(), [0, 50, 250, 500]);
+    for pair in held[1..].windows(2) {
+        let kept = pair[1].1 - pair[0].1;
+        assert!(kept >= Duration::from_secs(1_800) && kept < Duration::from_secs(1_860));
+    }
+    // A canary that does not get ready is waited for two minutes.
+    played.faults = vec![("never-ready:v2".to_owned(), "never-ready:v2".parse().unwrap())];
+    let course = played.play().unwrap();
+    assert_eq!(outcome(&course), Some(Outcome::RolledBack), "{:?}", course.finish);
+    assert!(course.lasted < Duration::from_secs(240), "{:?}", course.lasted);
+}

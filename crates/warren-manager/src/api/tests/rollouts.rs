@@ -152,7 +152,7 @@ async fn what_is_not_possible_now_is_refused_with_what_is() {
     cluster.stop().await;
 }
 
-// req: B10
+// req: B10 D17 D28 D29
 #[tokio::test]
 async fn a_canary_is_paused_resumed_promoted_and_tried_again() {
     let cluster = Cluster::start().await;

@@ -15,7 +15,7 @@ on_each_runtime!(a_bad_version_goes_by_itself);
 /// From the decision to the end, tasks of the bad version included (B34).
 const BACK_TIME_MAX_MS: u64 = 10_000;
 
-// req: A27, B4, B33, B34, C31, D27, E11
+// req: A27, B3, B4, B33, B34, C31, C34, D27, E11
 async fn a_bad_version_goes_by_itself(runtime: Runtime) -> anyhow::Result<()> {
     let stage = Stage::set(runtime, 2, &["crash", "unready", "slow", "sick", "refused"]).await?;
     let [crash, unready, slow, sick, refused] = &stage.webs[..] else { unreachable!() };

@@ -10,7 +10,7 @@ use crate::node::on_each_runtime;
 
 on_each_runtime!(no_strategy_but_recreate_loses_a_request);
 
-// req: A26, B1, B2, B9, B10, B32
+// req: A1, A3, A18, A26, A40, B1, B2, B9, B10, B32, C33, D11
 async fn no_strategy_but_recreate_loses_a_request(runtime: Runtime) -> anyhow::Result<()> {
     let stage = Stage::set(runtime, 4, &["rolling", "canary", "blue", "recreate"]).await?;
     let [rolling, canary, blue, recreate] = &stage.webs[..] else { unreachable!() };

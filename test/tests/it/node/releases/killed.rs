@@ -32,7 +32,7 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 /// How exactly a killed leader's clock is known to the next: what had been committed last.
 const CLOCK_STEP_MS: u64 = 1500;
 
-// req: A27, B33, C31
+// req: A27, B33, B43, C31, C32
 async fn a_manager_that_is_killed_in_any_phase_goes_on(runtime: Runtime) -> anyhow::Result<()> {
     let mut stage = Stage::set(runtime, 2, &["rolling", "canary", "blue", "bad"]).await?;
     try_join_all(stage.webs.iter().map(|web| async move { web.update(&change(&web.name)).await }))

@@ -8,6 +8,7 @@ mod by_hand;
 mod good;
 mod killed;
 mod midway;
+mod typed;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
