@@ -46,8 +46,10 @@ impl<'a> Round<'_, 'a> {
                 self.place.extend(old.iter().take(starts as usize).map(|task| task.slot));
                 // Where there is no room to start first, what carries no traffic makes some.
                 let full = self.counts.live >= self.counts.replicas + self.limits.surge;
-                for task in old.iter().filter(|task| full && !task.is_ready()) {
-                    self.take_away(task, StopReason::Replaced);
+                for task in &old {
+                    if full && !self.carries(task) {
+                        self.take_away(task, StopReason::Replaced);
+                    }
                 }
             }
             Order::StopFirst => {
