@@ -41,8 +41,8 @@ impl Ground {
 
     fn make(id: String, owner: &str) -> anyhow::Result<Self> {
         let folder = folder(&id);
-        // Filled beside its place and then put there: a folder without an owner would be nobody's to sweep.
-        let beside = folder.with_extension("new");
+        // Filled under a name that no sweep looks at: one without an owner would be swept by a test that starts now.
+        let beside = std::env::temp_dir().join(format!("new-{PREFIX}{id}"));
         fs::create_dir_all(&beside)?;
         fs::write(beside.join("owner"), owner)?;
         fs::rename(&beside, &folder)?;
