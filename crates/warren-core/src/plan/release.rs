@@ -103,11 +103,25 @@ impl<'a> Release<'_, 'a> {
         let planned = self.planner.plan.commands.len();
         let report = self.round(goal, &old, None, report);
         let room = room.saturating_sub(placed(&self.planner.plan.commands[planned..]));
-        let Some(count) = count else { return report };
+        let Some(count) = count else { return self.trim(from, report) };
         let others = |task: &&Seen<'_>| task.revision != from && task.revision != to;
         self.drain(self.tasks.iter().filter(others));
         let goal = self.goal(to, true, room);
         self.round(goal, &new, Some(count), report)
+    }
+
+    /// Leaves what runs beside `revision` alone, but for what a scale-in left over: that would keep the room that
+    /// `revision` needs to come back.
+    fn trim(&mut self, revision: RevisionNumber, mut report: ServiceReport) -> ServiceReport {
+        let beside: BTreeSet<_> = self.tasks.iter().map(|task| task.revision).collect();
+        for beside in beside.into_iter().filter(|beside| *beside != revision) {
+            let tasks = self.tasks.iter().filter(|task| task.revision == beside);
+            let (tasks, goal) = (tasks.copied().collect::<Vec<_>>(), self.goal(beside, true, 0));
+            let mut round = Round::new(self.planner, self.service, goal, &tasks, report);
+            round.trim(&self.wanted);
+            report = round.report;
+        }
+        report
     }
 
     /// How many tasks may be started, whatever they run.

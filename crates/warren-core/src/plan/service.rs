@@ -190,12 +190,7 @@ impl<'p, 'a> Round<'p, 'a> {
 
     /// Proposes what brings the wanted slots closer to the goal.
     pub(super) fn reconcile(&mut self, wanted: &Wanted) {
-        let replicas = wanted.count();
-        self.limits = limits(self.service, &self.goal, replicas);
-        let surplus = self.fill_slots(wanted);
-        self.counts = self.count();
-        self.spare =
-            self.counts.ready.saturating_sub(replicas.saturating_sub(self.limits.unavailable));
+        let surplus = self.look(wanted);
         self.finish_replacements();
         for (task, reason) in surplus {
             self.take_away(&task, reason);
@@ -204,6 +199,25 @@ impl<'p, 'a> Round<'p, 'a> {
         self.replace_old();
         self.report_unready();
         self.propose();
+    }
+
+    /// Takes away what is surplus; nothing comes, and nothing is replaced.
+    pub(super) fn trim(&mut self, wanted: &Wanted) {
+        for (task, reason) in self.look(wanted) {
+            self.take_away(&task, reason);
+        }
+        self.propose();
+    }
+
+    /// Counts what is there. Returns what is surplus.
+    fn look(&mut self, wanted: &Wanted) -> Vec<(Seen<'a>, StopReason)> {
+        let replicas = wanted.count();
+        self.limits = limits(self.service, &self.goal, replicas);
+        let surplus = self.fill_slots(wanted);
+        self.counts = self.count();
+        self.spare =
+            self.counts.ready.saturating_sub(replicas.saturating_sub(self.limits.unavailable));
+        surplus
     }
 
     /// Sorts the tasks into the wanted slots. What is in no wanted slot, or twice in one, is surplus.
