@@ -39,4 +39,5 @@ pub use phase::{Back, Kind, Outcome, Pause, Phase, Trigger};
 pub use step::{Next, Shape, steps_of};
 pub(crate) use step::{shape, step};
 pub use timeline::{Happened, MOMENTS_KEPT, Moment, Promotion};
+pub(crate) use trouble::has_failed;
 pub use wait::{RolloutWait, paused};

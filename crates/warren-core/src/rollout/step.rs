@@ -136,15 +136,19 @@ pub(crate) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     if rollout.phase.is_back() {
         return rollback::step(rollout, facts);
     }
-    let mut wake_at = None;
+    let (mut wake_at, mut regardless) = (None, None);
     if !rollout.phase.is_accepted() && rollout.phase != Phase::Queued {
         let failed = trouble::new_failures(rollout, facts);
         if !failed.is_empty() {
             return Next { moves: failed, ..Next::default() };
         }
-        wake_at = trouble::deadline(rollout, facts).into_iter().chain(facts.unready_until).min();
-        if let Some(to) = trouble::found(rollout, facts).and_then(|found| respond(rollout, found)) {
-            return Next::one(to);
+        let deadline = trouble::deadline(rollout, facts.frozen.is_some());
+        wake_at = deadline.into_iter().chain(facts.unready_until).min();
+        if let Some(found) = trouble::found(rollout, facts) {
+            regardless = goes_on(rollout, &found);
+            if let Some(to) = respond(rollout, found) {
+                return Next::one(to);
+            }
         }
     }
     let next = if rollout.pauses.is_empty() || rollout.phase.is_accepted() {
@@ -152,7 +156,17 @@ pub(crate) fn step(rollout: &Rollout, facts: &Facts<'_>) -> Next {
     } else {
         stand(rollout)
     };
-    next.waking(wake_at)
+    let next = next.waking(wake_at);
+    match regardless.filter(|_| next.moves.is_empty()) {
+        Some(wait) => next.wait(wait),
+        None => next,
+    }
+}
+
+/// Where a release goes on although it has failed, a person is named who can end it: nothing else does.
+fn goes_on(rollout: &Rollout, (_, why): &trouble::Found) -> Option<RolloutWait> {
+    let goes_on = rollout.settings.failure_action == FailureAction::Continue;
+    (goes_on && rollout.from.is_some()).then(|| RolloutWait::Failed { why: why.clone() })
 }
 
 /// What follows a failure by the release's settings.

@@ -103,6 +103,11 @@ pub enum RolloutWait {
         /// When it comes.
         until: ClusterTime,
     },
+    /// A person who takes it back, or its tasks: it has failed, and its settings say to go on all the same.
+    Failed {
+        /// How it failed.
+        why: String,
+    },
     /// A person: a rollback takes too long.
     Stalled {
         /// Why it does not go on.
@@ -154,6 +159,11 @@ impl fmt::Display for RolloutWait {
             }
             Self::Leaving { left } => write!(f, "{} {} leaving", counted(*left, "task"), is(*left)),
             Self::NextCut { .. } => f.write_str("the next cut of the way back"),
+            Self::Failed { why } => write!(
+                f,
+                "it has failed ({why}) and goes on all the same, as failure_action says: go back with `warren service \
+                 rollback`"
+            ),
             Self::Stalled { why } => write!(f, "a person is needed: {why}"),
         }
     }
@@ -177,6 +187,7 @@ impl RolloutWait {
             | Self::Hold { .. }
             | Self::Stopped { .. }
             | Self::Leaving { .. }
+            | Self::Failed { .. }
             | Self::Stalled { .. } => None,
         }
     }

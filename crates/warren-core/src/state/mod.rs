@@ -3,6 +3,7 @@
 //! Maps are ordered and persistent: a clone costs a few pointers, so that every reader has a snapshot of its own.
 
 mod apply;
+mod back;
 mod changes;
 mod cluster;
 mod fit;
