@@ -3,9 +3,12 @@
 use super::tests::Feed;
 use super::*;
 use crate::command::{Applied, Command, Rejection, Steer};
-use crate::rollout::{Back, Move, Phase};
+use crate::rollout::{Back, Haste, Move, Phase};
 use crate::service::Actor;
-use crate::spec::{ApprovalRule, Hook, HookPoint, HookUrl, Image, Step, Strategy, UpdateSettings};
+use crate::spec::{
+    ApprovalRule, FailureAction, Hook, HookPoint, HookUrl, Image, Step, Strategy, UpdateSettings,
+};
+use crate::time::ClusterTime;
 use crate::units::Weight;
 use std::time::Duration;
 
@@ -55,6 +58,27 @@ fn a_hook_is_told_of_a_rollback_with_the_phase_that_it_has_come_to() {
     assert_eq!(told, [Phase::RollingBack]);
 }
 
+// req: D25
+#[test]
+fn the_hooks_before_a_release_are_called_once_whatever_the_split_becomes_meanwhile() {
+    let url = HookUrl::parse("http://127.0.0.1:1/gate").unwrap();
+    let (mut feed, web) =
+        canary(|update| update.hooks = vec![Hook::new(HookPoint::PreRollout, url)]);
+    moved(&mut feed, web, Move::CallHooks(HookPoint::PreRollout));
+    let answered = feed.state.notices().map(|notice| (notice.id, None)).collect();
+    feed.apply(Command::SettleNotices { results: answered }).unwrap();
+    let asked = |feed: &Feed| {
+        let live = feed.state.service(web).unwrap().rollout.clone().unwrap();
+        live.called.as_ref().map(|called| (called.on, called.pending.len(), live.phase))
+    };
+    let before = Some((HookPoint::PreRollout, 0, Phase::Preparing));
+    assert_eq!(asked(&feed), before);
+    moved(&mut feed, web, Move::Shift { weight: Weight::ZERO, next: Phase::Preparing });
+    assert_eq!(asked(&feed), before, "a split is no reason to ask again");
+    moved(&mut feed, web, Move::Step(0));
+    assert_eq!(asked(&feed), None, "the next gate asks anew");
+}
+
 #[test]
 fn an_approval_that_names_a_step_agrees_to_no_other() {
     let rule = || Some(ApprovalRule { roles: Vec::new(), min: 1 });
@@ -101,6 +125,26 @@ fn a_second_rollback_hurries_the_first_and_never_turns_it_round() {
         assert_eq!((live.from, live.to.0), (Some(crate::id::RevisionNumber(2)), 1));
         assert!(!live.phase.is_back(), "{}", live.phase);
     }
+}
+
+#[test]
+fn a_second_rollback_turns_round_the_first_where_nothing_moves_for_too_long() {
+    let (mut feed, web) = canary(|update| {
+        update.strategy = Strategy::Rolling;
+        update.failure_action = FailureAction::Continue;
+    });
+    moved(&mut feed, web, Move::Accept);
+    moved(&mut feed, web, Move::Finish);
+    rollback(&mut feed, web);
+    let live = |feed: &Feed| feed.state.service(web).unwrap().rollout.clone().unwrap();
+    let late = live(&feed).progress_at.after(live(&feed).settings.progress_deadline);
+    feed.clock = Some(ClusterTime::from_ms(late.as_ms() - 1));
+    rollback(&mut feed, web);
+    assert_eq!((live(&feed).phase, live(&feed).haste), (Phase::Updating, Haste::Full));
+    feed.clock = Some(late);
+    rollback(&mut feed, web);
+    assert_eq!(live(&feed).phase, Phase::RollingBack);
+    assert_eq!(feed.state.service(web).unwrap().current, crate::id::RevisionNumber(2));
 }
 
 #[test]

@@ -231,7 +231,10 @@ impl State {
             rollout.phase = phase;
             rollout.since = now.at;
             rollout.progress_at = now.at;
-            rollout.called = None;
+            // What a gate of this phase has asked, it has asked: a new split meanwhile is no reason to ask again.
+            if changed {
+                rollout.called = None;
+            }
             step = if rollout.steps.is_empty() || phase <= Phase::Preparing {
                 0
             } else {
