@@ -15,7 +15,8 @@ const WORDS: [(&str, &str); 4] = [
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let names = ["service", "task", "rollout", "node", "cluster", "event", "session", "raft"];
+    let names =
+        ["service", "task", "rollout", "node", "cluster", "event", "session", "raft", "membership"];
     let files: Vec<PathBuf> =
         names.iter().map(|name| root.join(format!("warren/v1/{name}.proto"))).collect();
     println!("cargo:rerun-if-changed={}", root.display());

@@ -108,6 +108,7 @@ fn beginning() -> Vec<Command> {
     let facts = NodeFacts {
         hostname: "one".parse().expect("a host name"),
         address: "127.0.0.1".parse().expect("an address"),
+        port: 0,
         platform: "linux/amd64".to_owned(),
         cpu: MilliCpu(1000),
         memory: Bytes::from_mib(64),

@@ -2,8 +2,8 @@
 
 use crate::client::ClientArgs;
 use crate::commands::{
-    apply, completion, config, down, events, freeze, node, reference, rollout, service, status,
-    supervise, up, version, why,
+    apply, cluster, completion, config, down, events, freeze, node, reference, rollout, service,
+    status, supervise, up, version, why,
 };
 use crate::failure::{EXIT_CODES, Failure, Outcome};
 use clap::error::ErrorKind;
@@ -40,6 +40,9 @@ enum Command {
     /// Hold releases, and let them go on
     #[command(subcommand)]
     Freeze(freeze::Freeze),
+    /// Show the cluster, and let machines in
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     /// Show and steer nodes
     #[command(subcommand)]
     Node(node::Node),
@@ -148,6 +151,7 @@ async fn talk(command: Command, client: &ClientArgs) -> Outcome {
         Command::Service(command) => Box::pin(command.run(client)).await,
         Command::Rollout(command) => Box::pin(command.run(client)).await,
         Command::Freeze(command) => command.run(client).await,
+        Command::Cluster(command) => command.run(client).await,
         Command::Node(command) => command.run(client).await,
         Command::Events(command) => command.run(client).await,
         Command::Apply(command) => Box::pin(command.run(client)).await,

@@ -5,7 +5,7 @@ mod keys;
 mod node;
 
 pub use keys::KEYS;
-pub use node::{LogFormat, NodeConfig, RuntimeChoice, StoreChoice, Upstreams};
+pub use node::{Join, LogFormat, NodeConfig, RuntimeChoice, StoreChoice, Upstreams};
 
 use crate::client::{ClientArgs, suggest};
 use crate::failure::{Failure, Outcome};
@@ -90,6 +90,18 @@ pub struct NodeFlags {
     /// Addresses that a new cluster gives to the tasks of its nodes
     #[arg(long, value_name = "CIDR")]
     pub pool: Option<String>,
+    /// Where a manager serves other machines
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where other nodes reach this machine
+    #[arg(long, value_name = "IP")]
+    pub advertise: Option<String>,
+    /// A manager of the cluster to join, as in 10.0.0.1:7400
+    #[arg(long, value_name = "HOST:PORT")]
+    pub join: Option<String>,
+    /// What lets this machine in: see `warren cluster token`
+    #[arg(long = "token", value_name = "TOKEN")]
+    pub join_token: Option<String>,
     /// Name of this node
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
@@ -125,6 +137,10 @@ impl NodeFlags {
             ("store", self.store.clone()),
             ("zone", self.zone.clone()),
             ("pool", self.pool.clone()),
+            ("listen", self.listen.clone()),
+            ("advertise", self.advertise.clone()),
+            ("join", self.join.clone()),
+            ("join_token", self.join_token.clone()),
             ("hostname", self.hostname.clone()),
             ("node_label", labels),
             ("log", self.log.clone()),

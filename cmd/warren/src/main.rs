@@ -18,6 +18,7 @@ mod tasks;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    warren_wire::trust::install_provider();
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

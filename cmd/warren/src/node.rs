@@ -1,12 +1,19 @@
 //! A node: what `warren up` runs. Everything is read and checked first, then the roles are started one after the other,
 //! then the node runs until it is told to stop.
 
+mod certificates;
 mod cluster;
 mod data_dir;
 mod dns;
+mod facts;
 mod http;
+mod identity;
+mod join;
 mod logging;
+mod manager;
 mod metrics;
+mod parts;
+mod port;
 mod ready;
 mod runtime;
 mod start;
@@ -14,4 +21,7 @@ mod subnet;
 
 pub use data_dir::holder;
 pub use logging::start as start_logging;
-pub use start::{AGENT_SOCKET, run};
+pub use start::run;
+
+/// The socket that the agent of a manager attaches to.
+pub const AGENT_SOCKET: &str = "agent.sock";

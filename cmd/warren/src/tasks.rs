@@ -13,8 +13,14 @@ use tokio_util::sync::CancellationToken;
 pub enum TaskKind {
     /// The public API on the unix socket.
     Api,
+    /// The connections of other machines.
+    Port,
+    /// What they are served.
+    Remote,
     /// What the API's health service answers.
     ApiHealth,
+    /// The node's certificate.
+    Certificates,
     /// The node's own tasks.
     Agent,
     /// The sessions of agents.
@@ -42,9 +48,12 @@ pub enum OnEnd {
 
 impl TaskKind {
     /// All of them, in the order in which they are told to stop.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Api,
+        Self::Port,
+        Self::Remote,
         Self::ApiHealth,
+        Self::Certificates,
         Self::Agent,
         Self::Sessions,
         Self::Dns,
@@ -58,7 +67,10 @@ impl TaskKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Port => "port",
+            Self::Remote => "remote",
             Self::ApiHealth => "api health",
+            Self::Certificates => "certificates",
             Self::Agent => "agent",
             Self::Sessions => "sessions",
             Self::Dns => "dns",
@@ -71,10 +83,15 @@ impl TaskKind {
 
     const fn on_end(self) -> OnEnd {
         match self {
-            Self::Api | Self::Agent | Self::Sessions | Self::Dns | Self::Manager | Self::Raft => {
-                OnEnd::StopNode
-            }
-            Self::ApiHealth | Self::Http | Self::Upkeep => OnEnd::Log,
+            Self::Api
+            | Self::Port
+            | Self::Remote
+            | Self::Agent
+            | Self::Sessions
+            | Self::Dns
+            | Self::Manager
+            | Self::Raft => OnEnd::StopNode,
+            Self::ApiHealth | Self::Certificates | Self::Http | Self::Upkeep => OnEnd::Log,
         }
     }
 
@@ -82,8 +99,10 @@ impl TaskKind {
     const fn patience(self) -> Duration {
         match self {
             // A client that holds a stream open does not hold up the node.
-            Self::Api | Self::Sessions => Duration::from_secs(2),
-            Self::ApiHealth | Self::Http | Self::Upkeep => Duration::from_secs(1),
+            Self::Api | Self::Port | Self::Remote | Self::Sessions => Duration::from_secs(2),
+            Self::ApiHealth | Self::Certificates | Self::Http | Self::Upkeep => {
+                Duration::from_secs(1)
+            }
             Self::Agent | Self::Dns | Self::Manager => Duration::from_secs(6),
             // What is in flight is written; a slow disk takes its time.
             Self::Raft => Duration::from_secs(10),

@@ -12,11 +12,11 @@ mod book;
 mod cache;
 mod images;
 mod job;
-mod key;
 mod load;
 pub mod metrics;
 mod outbox;
 mod prober;
+mod random;
 mod relay;
 mod runtime;
 mod session;
@@ -29,13 +29,17 @@ use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use warren_core::node::NodeFacts;
-use warren_wire::channel::Target;
+use warren_wire::channel::{Dialer, Target};
 
 /// How an agent is set up. Read once, before anything starts.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where it keeps the node's key and its cache; made when missing. One process at a time.
+    /// Where it keeps its cache; made when missing. One process at a time.
     pub data_dir: PathBuf,
+    /// The fingerprint of the node's key: how managers know the machine again.
+    pub key: String,
+    /// Makes the connections to managers.
+    pub dialer: Dialer,
     /// Where managers are. Those that it hears of later are tried after these.
     pub managers: Vec<Target>,
     /// What this machine is.

@@ -1,15 +1,16 @@
 //! The session with the leader: finds it, speaks first, hands messages over. What messages mean is decided elsewhere.
 
-use crate::key;
 use crate::metrics;
+use crate::random::random;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
-use warren_wire::channel::{ConnectError, SESSION_BYTES_MAX, Target, connect};
+use warren_wire::channel::{DialError, Dialer, SESSION_BYTES_MAX, Target};
 use warren_wire::status::LEADER;
+use warren_wire::trust::MANAGER_NAME;
 use warren_wire::v1::manager_message::Message;
 use warren_wire::v1::sessions_client::SessionsClient;
 use warren_wire::v1::{self, AgentMessage, agent_message};
@@ -45,6 +46,7 @@ pub(crate) struct Session {
     pub(crate) hello: watch::Receiver<v1::Hello>,
     /// Where managers are, best first, kept up to date.
     pub(crate) managers: watch::Receiver<Vec<Target>>,
+    pub(crate) dialer: Dialer,
     pub(crate) events: mpsc::Sender<Event>,
 }
 
@@ -53,7 +55,7 @@ enum SessionError {
     #[error("no address of a manager is known")]
     NoManager,
     #[error("{error}: {}", cause(error))]
-    Connect { error: ConnectError },
+    Connect { error: DialError },
     #[error("{}", .0.message())]
     Refused(Status),
     #[error("the manager did not answer within {0:?}")]
@@ -127,7 +129,8 @@ impl Session {
         SessionError,
     > {
         let target = target.ok_or(SessionError::NoManager)?;
-        let channel = connect(&target).await.map_err(|error| SessionError::Connect { error })?;
+        let connected = self.dialer.connect(&target, MANAGER_NAME).await;
+        let channel = connected.map_err(|error| SessionError::Connect { error })?;
         let mut client = SessionsClient::new(channel)
             .max_decoding_message_size(SESSION_BYTES_MAX)
             .max_encoding_message_size(SESSION_BYTES_MAX);
@@ -196,6 +199,6 @@ fn leader_named(error: &SessionError) -> Option<Target> {
 
 /// Between half of `wait` and all of it, so that nodes that lost one leader do not come back in step.
 fn jittered(wait: Duration) -> Duration {
-    let draw = key::random::<1>().map_or(128, |[byte]| u32::from(byte));
+    let draw = random::<1>().map_or(128, |[byte]| u32::from(byte));
     wait / 2 + wait / 2 * draw / 255
 }

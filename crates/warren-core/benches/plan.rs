@@ -66,6 +66,7 @@ fn register(n: u32) -> Command {
     let facts = NodeFacts {
         hostname: HostName::parse(&format!("host-{n}")).unwrap(),
         address: IpAddr::from([127, 0, 0, 1]),
+        port: 0,
         platform: "linux/amd64".to_owned(),
         cpu: MilliCpu(16_000),
         memory: Bytes::from_mib(65_536),

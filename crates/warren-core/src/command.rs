@@ -4,6 +4,7 @@
 use crate::id::{
     Generation, LogIndex, NodeId, NoticeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId,
 };
+use crate::member::{JoinToken, Trust};
 use crate::node::{Availability, NodeFacts, Role};
 use crate::rollout::{Back, Move, Phase as RolloutPhase, Promotion};
 use crate::service::{Actor, Freeze};
@@ -244,6 +245,54 @@ pub enum Command {
         /// Which, each with what went wrong, if anything did.
         results: Vec<(NoticeId, Option<String>)>,
     },
+    /// Gives the cluster its authority, once.
+    SetTrust {
+        /// What it is.
+        trust: Box<Trust>,
+    },
+    /// Makes a token that lets machines in.
+    AddJoinToken {
+        /// Which.
+        token: JoinToken,
+    },
+    /// Ends all join tokens of a role.
+    RevokeJoinTokens {
+        /// Of which role.
+        role: Role,
+        /// Who.
+        by: Actor,
+    },
+    /// Lets a machine in that shows a token.
+    JoinNode {
+        /// SHA-256 of the token's secret.
+        token: [u8; 32],
+        /// The fingerprint of the machine's key.
+        key: String,
+        /// What it says of itself.
+        facts: Box<NodeFacts>,
+        /// The subnet it asks for, where only it can know which are free there.
+        subnet: Option<Ipv4Net>,
+        /// Labels that its configuration gives.
+        labels: BTreeMap<LabelKey, String>,
+    },
+    /// Makes a node a manager, or a worker again.
+    SetRole {
+        /// Which.
+        node: NodeId,
+        /// What it is to be.
+        role: Role,
+        /// Who.
+        by: Actor,
+    },
+    /// Takes a node out of the cluster.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+        /// Whether the tasks are given up that it may run.
+        force: bool,
+        /// Who.
+        by: Actor,
+    },
 }
 
 /// What a person asks of a rollout.
@@ -477,6 +526,9 @@ pub enum Rejection {
     /// A subnet that cannot be had.
     #[error("no subnet for the node: {0}")]
     NoSubnet(String),
+    /// A machine that may not come in.
+    #[error("{0}")]
+    NotAdmitted(String),
     /// A plan made from an older state. Planned again, it comes out right.
     #[error("the plan is stale: {0}")]
     Stale(String),

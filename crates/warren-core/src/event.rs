@@ -1,7 +1,7 @@
 //! What happened, for people and for watchers. Every event is the effect of one committed entry.
 
 use crate::id::{LogIndex, NodeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId};
-use crate::node::Availability;
+use crate::node::{Availability, Role};
 use crate::rollout::Happened;
 use crate::service::Actor;
 use crate::spec::{HostName, ServiceName, Strategy};
@@ -158,6 +158,8 @@ pub enum NodeChange {
     Availability(Availability),
     /// An operator changed its labels.
     Labels,
+    /// Is a manager now, or a worker again.
+    Role(Role),
     /// Is no member any more.
     Removed,
 }
@@ -223,6 +225,7 @@ impl fmt::Display for EventKind {
                     NodeChange::Availability(Availability::Active) => f.write_str("is active"),
                     NodeChange::Availability(Availability::Drain) => f.write_str("is draining"),
                     NodeChange::Labels => f.write_str("has new labels"),
+                    NodeChange::Role(role) => write!(f, "is a {role} now"),
                     NodeChange::Removed => f.write_str("removed"),
                 }
             }

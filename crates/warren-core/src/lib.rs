@@ -19,6 +19,7 @@ pub mod id;
 pub mod invariant;
 pub mod lease;
 pub mod membership;
+pub mod member;
 pub mod node;
 pub mod notice;
 pub mod observed;

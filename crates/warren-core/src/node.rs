@@ -53,6 +53,8 @@ pub struct NodeFacts {
     pub hostname: HostName,
     /// Where other nodes reach it.
     pub address: IpAddr,
+    /// Where it serves other nodes, on its address; 0 for a node that serves none.
+    pub port: u16,
     /// Operating system and architecture, as in `linux/amd64`.
     pub platform: String,
     /// All of its CPU.

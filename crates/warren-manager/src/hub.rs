@@ -281,6 +281,9 @@ impl Hub {
             }
         }
         self.traffic.follow(&old, &new, &changes);
+        for node in changes.nodes.iter().filter(|node| new.node(**node).is_none()) {
+            self.close(*node, Closed::Removed);
+        }
         for node in dispatcher::affected(&old, &new, &changes) {
             let Some(session) = self.sessions.get_mut(&node) else { continue };
             let Some((assign, to)) = dispatcher::change(&old, &new, node, session.at.revision)

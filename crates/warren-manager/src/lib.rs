@@ -11,16 +11,19 @@
 //! Docker, DNS packets, files, the command line. It decides nothing that core can decide: core's functions choose, the
 //! loops here hear, propose and send.
 
+pub mod access;
 pub mod api;
 mod dispatcher;
 mod freeze;
 mod health;
 mod hub;
+mod joins;
 mod leader;
 pub mod metrics;
 mod observer;
 mod options;
 mod outbox;
+mod peers;
 mod reconciler;
 mod relay;
 mod releases;
@@ -30,8 +33,10 @@ mod traffic;
 
 pub use freeze::{FreezeWindow, FreezeWindowError};
 pub use health::Health;
+pub use joins::{Keeper, found_trust};
 pub use leader::{Manager, ManagerHandle, Published};
 pub use options::Options;
+pub use peers::{Peers, RaftPort};
 pub use relay::{Relay, RelayError, RelayInput, RelayReplies};
 pub use sessions::Sessions;
 

@@ -47,6 +47,10 @@ pub const RELAYS: &str = "warren_relays";
 /// Requests into nodes, by kind (`resolve`, `logs`, `exec`).
 pub const RELAYS_OPENED: &str = "warren_relays_total";
 
+/// Calls that were refused because of who asked, by what they need.
+pub const CALLS_REFUSED: &str = "warren_calls_refused_total";
+/// Machines that asked to join, by outcome (`let_in`, `refused`).
+pub const JOINS: &str = "warren_joins_total";
 /// Calls of hooks, by point and outcome (`delivered`, `failed`).
 pub const HOOKS: &str = "warren_hooks_total";
 /// Calls of hooks that are to be made.
@@ -189,6 +193,8 @@ pub const ALL: &[(&str, &str, &str)] = &[
     (HOOKS_WAITING, "gauge", "Calls of hooks that are to be made."),
     (RELAYS, "gauge", "Requests into nodes that are open."),
     (RELAYS_OPENED, "counter", "Requests into nodes, by kind (resolve, logs, exec)."),
+    (CALLS_REFUSED, "counter", "Calls that were refused because of who asked, by what they need."),
+    (JOINS, "counter", "Machines that asked to join, by outcome (let_in, refused)."),
 ];
 
 /// Gives the installed recorder the help text of every metric. Called once, after the recorder is installed.
@@ -350,6 +356,15 @@ pub(crate) fn resync() {
 
 pub(crate) fn relays(open: usize) {
     gauge!(RELAYS).set(float(open));
+}
+
+pub(crate) fn refused(need: &'static str) {
+    counter!(CALLS_REFUSED, "need" => need).increment(1);
+}
+
+pub(crate) fn joined(let_in: bool) {
+    let outcome = if let_in { "let_in" } else { "refused" };
+    counter!(JOINS, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn relay_opened(kind: &'static str) {

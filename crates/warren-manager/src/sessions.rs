@@ -1,5 +1,6 @@
 //! The service that agents attach to. It reads the Hello and hands the stream to the hub; nothing else happens here.
 
+use crate::access::Caller;
 use crate::hub::{Arrival, Event};
 use crate::leader::Term;
 use crate::metrics;
@@ -64,12 +65,20 @@ impl v1::sessions_server::Sessions for Sessions {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let hub = self.term.borrow().as_ref().map(|term| term.hub.clone());
         let Some(hub) = hub else { return Err(self.not_leading()) };
+        let caller = request.extensions().get::<Caller>().cloned();
         let mut inbound = request.into_inner();
         let first = timeout(HELLO_TIMEOUT, inbound.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
         let Some(Message::Hello(hello)) = first.and_then(|first| first.message) else {
             return Err(Status::invalid_argument("the first message of a session is hello"));
         };
+        if let Some(Caller::Node { key, .. }) = caller
+            && hello.key != key.to_string()
+        {
+            return Err(Status::permission_denied(
+                "the session is of another node than the certificate: was the data directory copied?",
+            ));
+        }
         let (reply, admitted) = oneshot::channel();
         let arrival = Event::Arrival(Box::new(Arrival { hello, inbound, reply }));
         // The hub may end at any point: another leader is asked then.

@@ -1,6 +1,7 @@
 //! Connections: where a manager is, how long one waits for it, how large a message may be, and who is at the other
 //! end of a unix socket.
 
+use crate::trust::{Credentials, HANDSHAKE_TIMEOUT, MANAGER_NAME};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -8,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tonic::transport::server::UdsConnectInfo;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// The largest request to the public API. The largest valid spec has 128 KiB of environment, 128 KiB of command and
 /// 64 labels of 4 KiB twice: less than 1 MiB.
@@ -98,21 +100,108 @@ pub fn endpoint(target: &Target) -> Result<Endpoint, ConnectError> {
     };
     let endpoint = Endpoint::try_from(uri)
         .map_err(|source| ConnectError { target: target.clone(), source })?;
-    Ok(endpoint
+    Ok(timed(endpoint))
+}
+
+fn timed(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true)
 }
 
-/// A connection to `target`, made now.
+/// A connection to `target`, made now. By TCP it is not encrypted, and nobody is who he says.
 ///
 /// # Errors
 /// Nobody answers there within [`CONNECT_TIMEOUT`].
 pub async fn connect(target: &Target) -> Result<Channel, ConnectError> {
     let connected = endpoint(target)?.connect().await;
     connected.map_err(|source| ConnectError { target: target.clone(), source })
+}
+
+/// Makes connections as a node: by TCP with TLS and the node's certificate, which may be renewed meanwhile.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    credentials: watch::Receiver<Option<Credentials>>,
+}
+
+impl Dialer {
+    /// With the newest of these.
+    #[must_use]
+    pub fn new(credentials: watch::Receiver<Option<Credentials>>) -> Self {
+        Self { credentials }
+    }
+
+    /// For unix sockets only.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { credentials: watch::channel(None).1 }
+    }
+
+    /// The endpoint of `target`, which must have `name` in its certificate where it is reached by TCP.
+    ///
+    /// # Errors
+    /// The node has no certificate yet, or the target cannot be written as a URI.
+    pub fn endpoint(&self, target: &Target, name: &str) -> Result<Endpoint, DialError> {
+        let Target::Tcp(address) = target else { return Ok(endpoint(target)?) };
+        let credentials = self.credentials.borrow().clone();
+        let shown = credentials.ok_or(DialError::NoCertificate)?;
+        secure(address, &shown.authority, name, Some(&shown))
+    }
+
+    /// A connection to `target`, made now.
+    ///
+    /// # Errors
+    /// As [`Self::endpoint`], and where nobody answers within [`CONNECT_TIMEOUT`].
+    pub async fn connect(&self, target: &Target, name: &str) -> Result<Channel, DialError> {
+        let connected = self.endpoint(target, name)?.connect().await;
+        Ok(connected.map_err(|source| ConnectError { target: target.clone(), source })?)
+    }
+}
+
+/// A connection to a manager of which only the authority (PEM) is known, by somebody who shows no certificate.
+///
+/// # Errors
+/// Nobody answers within [`CONNECT_TIMEOUT`], or no manager of that authority does.
+pub async fn connect_stranger(address: &str, authority: &str) -> Result<Channel, DialError> {
+    let endpoint = secure(address, authority, MANAGER_NAME, None)?;
+    let target = Target::Tcp(address.to_owned());
+    Ok(endpoint.connect().await.map_err(|source| ConnectError { target, source })?)
+}
+
+fn secure(
+    address: &str,
+    authority: &str,
+    name: &str,
+    shown: Option<&Credentials>,
+) -> Result<Endpoint, DialError> {
+    let target = Target::Tcp(address.to_owned());
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(authority))
+        .domain_name(name)
+        .timeout(HANDSHAKE_TIMEOUT);
+    let tls = match shown {
+        Some(shown) => tls.identity(Identity::from_pem(&shown.certificate, shown.key.as_bytes())),
+        None => tls,
+    };
+    // The name in the certificate is not the address: the URI only says where.
+    let uri = format!("https://{address}");
+    let refused = |source| ConnectError { target: target.clone(), source };
+    let endpoint = Endpoint::try_from(uri).map_err(refused)?.tls_config(tls).map_err(refused)?;
+    Ok(timed(endpoint))
+}
+
+/// A connection that could not be made as a node.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The node has not joined yet.
+    #[error("this node has no certificate yet")]
+    NoCertificate,
+    /// Nobody answers, or somebody else.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 /// A unix socket at `path` that only its owner may connect to. What a dead process left there is replaced; the socket

@@ -9,6 +9,7 @@ mod json;
 #[cfg(test)]
 mod numbers;
 pub mod status;
+pub mod trust;
 pub mod view;
 
 /// The messages and services of `proto/warren/v1`, generated.

@@ -112,7 +112,7 @@ fn code_of(rejection: &Rejection) -> Code {
         | Rejection::Frozen { .. }
         | Rejection::FrozenAlready { .. } => Code::FailedPrecondition,
         Rejection::Unfit(_) => Code::InvalidArgument,
-        Rejection::NotYours { .. } => Code::PermissionDenied,
+        Rejection::NotYours { .. } | Rejection::NotAdmitted(_) => Code::PermissionDenied,
         Rejection::TooMany { .. } | Rejection::NoSubnet(_) => Code::ResourceExhausted,
     }
 }

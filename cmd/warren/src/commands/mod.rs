@@ -1,6 +1,7 @@
 //! What can be typed: one folder for each noun, one file for each verb.
 
 pub mod apply;
+pub mod cluster;
 pub mod completion;
 pub mod config;
 pub mod down;

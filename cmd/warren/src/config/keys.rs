@@ -112,6 +112,36 @@ pub const KEYS: &[Key] = &[
                 instead.",
     },
     Key {
+        name: "listen",
+        value: "address and port",
+        default: "0.0.0.0:7400",
+        since: "0.1.0",
+        about: "Where a manager serves other machines: their nodes, their command lines, other managers. All of it is TLS \
+                with certificates of the cluster. Port 0 takes any free port. A worker listens nowhere.",
+    },
+    Key {
+        name: "advertise",
+        value: "IP address",
+        default: "",
+        since: "0.1.0",
+        about: "Where other nodes reach this machine. Empty: the address that it sends from.",
+    },
+    Key {
+        name: "join",
+        value: "host and port of a manager",
+        default: "",
+        since: "0.1.0",
+        about: "The cluster that a new node joins. A node that has joined already goes on in its cluster.",
+    },
+    Key {
+        name: "join_token",
+        value: "what `warren cluster token` printed",
+        default: "",
+        since: "0.1.0",
+        about: "What lets a new node in, and says whom it may trust. Better in a file or the environment than in a flag: \
+                flags can be seen by every user of the machine.",
+    },
+    Key {
         name: "hostname",
         value: "host name",
         default: "",

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use warren_core::spec::{HostName, LABEL_VALUE_BYTES_MAX, LabelKey};
 use warren_manager::FreezeWindow;
 use warren_wire::channel::Target;
+use warren_wire::trust::JoinToken;
 
 /// What is to run the tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +55,15 @@ pub enum Upstreams {
     These(Vec<SocketAddr>),
 }
 
+/// The cluster that a new node joins.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Where one of its managers is.
+    pub manager: String,
+    /// What lets the node in.
+    pub token: JoinToken,
+}
+
 /// The configuration of a node. The keys' descriptions say what each means.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -69,6 +79,11 @@ pub struct NodeConfig {
     pub store: StoreChoice,
     pub zone: String,
     pub pool: Ipv4Net,
+    pub listen: SocketAddr,
+    /// Absent: the address that the machine sends from.
+    pub advertise: Option<IpAddr>,
+    /// Absent: the node resumes its cluster, or makes one.
+    pub join: Option<Join>,
     /// Absent: the machine's.
     pub hostname: Option<HostName>,
     pub node_labels: BTreeMap<LabelKey, String>,
@@ -124,6 +139,9 @@ impl NodeConfig {
                 .one_of("store", &[("redb", StoreChoice::Redb), ("sled", StoreChoice::Sled)])?,
             zone: read.with("zone", zone)?,
             pool: read.with("pool", pool)?,
+            listen: read.with("listen", address)?,
+            advertise: read.with("advertise", advertised)?,
+            join: join(&read)?,
             hostname: read.with("hostname", |text| match text {
                 "" => Ok(None),
                 _ => HostName::from_str(text).map(Some),
@@ -168,6 +186,40 @@ impl Reader<'_> {
             named.ok_or_else(|| format!("{text:?} is none of {}", words::names(list).join(", ")))
         })
     }
+}
+
+fn join(read: &Reader<'_>) -> Outcome<Option<Join>> {
+    let manager = read.with("join", |text| match text {
+        "" => Ok(None),
+        text => match text.parse() {
+            Ok(Target::Tcp(address)) => Ok(Some(address)),
+            _ => Err(format!("{text:?} is not where a manager is: write as in 10.0.0.1:7400")),
+        },
+    })?;
+    let token = read.with("join_token", |text| match text {
+        "" => Ok(None),
+        text => text.parse::<JoinToken>().map(Some),
+    })?;
+    match (manager, token) {
+        (Some(manager), Some(token)) => Ok(Some(Join { manager, token })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Failure::usage("--join needs --token")
+            .hint("`warren cluster token` on a manager of the cluster prints both")),
+        (None, Some(_)) => Err(Failure::usage("--token needs --join")
+            .hint("`warren cluster token` on a manager of the cluster prints both")),
+    }
+}
+
+fn advertised(text: &str) -> Result<Option<IpAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let ip: IpAddr =
+        text.parse().map_err(|_| format!("{text:?} is not an IP address: write as in 10.0.0.1"))?;
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(format!("{text} is not the address of one machine"));
+    }
+    Ok(Some(ip))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

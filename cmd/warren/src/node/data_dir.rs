@@ -28,12 +28,16 @@ pub struct Run {
     pub pid: u32,
     /// This node in the cluster.
     pub node_id: String,
+    /// `manager` or `worker`.
+    pub role: String,
     /// The cluster.
     pub cluster_id: String,
     /// What runs the tasks.
     pub runtime: String,
     /// The API.
     pub socket: PathBuf,
+    /// Where other machines reach it; empty for a worker.
+    pub address: String,
     /// Metrics and health; absent where they are off.
     pub http: Option<SocketAddr>,
     /// DNS for this machine.
@@ -147,18 +151,66 @@ impl DataDir {
         self.write(NODE, kept)
     }
 
-    /// Writes a file whole or not at all.
+    /// Reads a JSON file; nothing where there is none.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Outcome<Option<T>> {
+        read(&self.path.join(name))
+    }
+
+    /// Writes a JSON file whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Outcome {
+        self.write(name, value)
+    }
+
+    /// Reads a text file; nothing where there is none.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn read_text(&self, name: &str) -> Outcome<Option<String>> {
+        let path = self.path.join(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let why = format!("cannot read {}: {error}", path.display());
+                Err(Failure::new(Exit::Failed, why))
+            }
+        }
+    }
+
+    /// Writes a file, in a folder of its own, that only its owner reads.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_secret(&self, name: &str, bytes: &[u8]) -> Outcome {
+        if let Some(folder) = Path::new(name).parent() {
+            let folder = self.path.join(folder);
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        self.write_bytes(name, bytes)
+    }
+
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Outcome {
         let text = serde_json::to_vec_pretty(value).map_err(anyhow::Error::new)?;
+        self.write_bytes(name, &text)
+    }
+
+    /// Writes a file whole or not at all.
+    fn write_bytes(&self, name: &str, text: &[u8]) -> Outcome {
         let (path, draft) = (self.path.join(name), self.path.join(format!("{name}.new")));
         let written = || -> std::io::Result<()> {
             let mut options = OpenOptions::new();
             let options = options.write(true).create(true).truncate(true).mode(0o600);
             let mut file = options.open(&draft)?;
-            file.write_all(&text)?;
+            file.write_all(text)?;
             file.sync_all()?;
             std::fs::rename(&draft, &path)?;
-            File::open(&self.path)?.sync_all()
+            File::open(path.parent().unwrap_or(&self.path))?.sync_all()
         };
         written().map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))

@@ -79,8 +79,8 @@ pub async fn upkeep(handle: PrometheusHandle, shutdown: CancellationToken) {
 pub struct Page {
     /// What was recorded.
     pub recorder: PrometheusHandle,
-    /// Who knows the releases.
-    pub manager: ManagerHandle,
+    /// Who knows the releases; absent in a worker.
+    pub manager: Option<ManagerHandle>,
     /// The metrics of releases are there under this prefix besides; empty for none.
     pub alias_prefix: String,
 }
@@ -89,7 +89,9 @@ impl Page {
     /// The page as it is now, in the Prometheus text form.
     pub fn text(&self) -> String {
         let mut text = self.recorder.render();
-        text.push_str(&self.manager.release_gauges());
+        if let Some(manager) = &self.manager {
+            text.push_str(&manager.release_gauges());
+        }
         let alias = aliases(&text, &self.alias_prefix);
         text + &alias
     }

@@ -8,7 +8,8 @@ use warren_manager::ManagerHandle;
 /// Looks at all parts of the node.
 #[derive(Clone)]
 pub struct Ready {
-    manager: ManagerHandle,
+    /// Absent in a worker.
+    manager: Option<ManagerHandle>,
     agent: Published,
     dns: watch::Receiver<u64>,
 }
@@ -24,13 +25,18 @@ pub struct Report {
 
 impl Ready {
     /// Looks at these. `dns` is the traffic epoch that is answered from.
-    pub fn new(manager: ManagerHandle, agent: Published, dns: watch::Receiver<u64>) -> Self {
+    pub fn new(
+        manager: Option<ManagerHandle>,
+        agent: Published,
+        dns: watch::Receiver<u64>,
+    ) -> Self {
         Self { manager, agent, dns }
     }
 
     /// How it is now.
     pub fn report(&self) -> Report {
-        let mut problems = self.manager.health().problems;
+        let health = self.manager.as_ref().map(ManagerHandle::health);
+        let mut problems = health.map(|health| health.problems).unwrap_or_default();
         if !*self.agent.connected.borrow() {
             problems.push("the agent has no session with a leader".into());
         }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use warren_core::ClusterId;
 use warren_core::converge::Sweep;
 use warren_core::id::{NodeId, TaskId};
+use warren_core::node::Role;
 use warren_core::time::Tick;
 use warren_wire::channel::Target;
 use warren_wire::convert::{text, traffic};
@@ -41,7 +42,6 @@ struct Link {
 /// What the leader said, and what it is to hear.
 pub(super) struct Desk {
     options: Options,
-    key: String,
     boot: u64,
     pub(super) book: Book,
     pub(super) membership: Option<Membership>,
@@ -66,14 +66,12 @@ pub(super) struct Desk {
     publish: Publish,
     places: watch::Sender<Arc<BTreeMap<TaskId, Placed>>>,
     hello: watch::Sender<v1::Hello>,
-    managers: watch::Sender<Vec<Target>>,
     keep: watch::Sender<Arc<Cached>>,
 }
 
 impl Desk {
     pub(super) fn new(
         options: Options,
-        key: String,
         boot: u64,
         cached: &Cached,
         publish: Publish,
@@ -81,12 +79,10 @@ impl Desk {
     ) -> Self {
         let (places, places_news) = watch::channel(Arc::default());
         let (hello, _) = watch::channel(v1::Hello::default());
-        let (managers, _) = watch::channel(Vec::new());
         publish.traffic.send_replace(Arc::clone(&cached.traffic));
         publish.membership.send_replace(cached.membership.clone());
         let desk = Self {
             options,
-            key,
             boot,
             book: Book::new(cached.revision, Arc::clone(&cached.assignments)),
             membership: cached.membership.clone(),
@@ -105,7 +101,6 @@ impl Desk {
             publish,
             places,
             hello,
-            managers,
             keep,
         };
         desk.say_who();
@@ -117,7 +112,7 @@ impl Desk {
     }
 
     pub(super) fn managers(&self) -> watch::Receiver<Vec<Target>> {
-        self.managers.subscribe()
+        self.publish.managers.subscribe()
     }
 
     pub(super) const fn options(&self) -> &Options {
@@ -173,6 +168,7 @@ impl Desk {
             self.publish.membership.send_replace(Some(membership.clone()));
             self.membership = Some(membership);
         }
+        self.told_role(&welcome.role);
         self.known_managers = welcome.managers;
         self.link = Some(Link {
             outbound,
@@ -185,6 +181,16 @@ impl Desk {
         self.publish.connected.send_replace(true);
         self.say_who();
         tracing::info!(node = welcome.node_id, term = welcome.term, "session with the leader");
+    }
+
+    fn told_role(&self, word: &str) {
+        let role = match word {
+            "manager" => Role::Manager,
+            "worker" => Role::Worker,
+            // A manager of an earlier version says nothing.
+            _ => return,
+        };
+        self.publish.role.send_if_modified(|known| known.replace(role) != Some(role));
     }
 
     fn membership_from(&self, welcome: &v1::Welcome) -> Result<Membership, String> {
@@ -245,6 +251,7 @@ impl Desk {
             Message::Traffic(news) => self.traffic(news),
             Message::StatusAck(ack) => self.outbox.acknowledged(ack.seq),
             Message::BeatAck(ack) => {
+                self.told_role(&ack.role);
                 // Had what this node holds been wrong, a Full would have come first.
                 if self.sweep == Sweep::Hold && !self.apart && !self.strange {
                     self.sweep = Sweep::AtMost(None);
@@ -405,7 +412,7 @@ impl Desk {
         let facts = &self.options.facts;
         let membership = self.membership.as_ref();
         self.hello.send_replace(v1::Hello {
-            key: self.key.clone(),
+            key: self.options.key.clone(),
             boot: self.boot,
             protocol_min: PROTOCOL,
             protocol_max: PROTOCOL,
@@ -415,6 +422,7 @@ impl Desk {
             digest: self.book.digest().to_vec(),
             hostname: facts.hostname.to_string(),
             address: facts.address.to_string(),
+            port: facts.port.into(),
             platform: facts.platform.clone(),
             cpu_milli: facts.cpu.0,
             memory_bytes: facts.memory.0,
@@ -430,7 +438,7 @@ impl Desk {
                 managers.push(target);
             }
         }
-        self.managers.send_replace(managers);
+        self.publish.managers.send_replace(managers);
     }
 }
 

@@ -11,9 +11,10 @@ pub use residue::Residue;
 use crate::cache::{Cache, Membership};
 use crate::job::{Done, News};
 use crate::prober::{LOOKED_QUEUED, Looked};
+use crate::random::random;
 use crate::runtime::OpenRuntime;
 use crate::session::{self, Session};
-use crate::{Options, StartError, key, metrics};
+use crate::{Options, StartError, metrics};
 use desk::Desk;
 use floor::{Floor, Work};
 use std::collections::BTreeMap;
@@ -24,9 +25,11 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use warren_core::id::TaskId;
+use warren_core::node::Role;
 use warren_core::time::Tick;
 use warren_core::traffic::TrafficView;
 use warren_drivers::runtime::NetworkSpec;
+use warren_wire::channel::Target;
 
 /// Messages of the leader that wait to be handled: handling takes microseconds, so more than a few never do.
 const SESSION_QUEUED: usize = 64;
@@ -38,7 +41,6 @@ const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs one node's tasks.
 pub struct Agent {
     options: Options,
-    key: String,
     boot: u64,
     open: OpenRuntime,
     acked: Option<watch::Receiver<u64>>,
@@ -60,6 +62,10 @@ pub struct Published {
     pub silent: watch::Receiver<String>,
     /// Whether there is a session with the leader.
     pub connected: watch::Receiver<bool>,
+    /// What the cluster wants this node to be, once it has said so.
+    pub role: watch::Receiver<Option<Role>>,
+    /// Where managers can be reached, best first.
+    pub managers: watch::Receiver<Vec<Target>>,
 }
 
 /// The other ends of [`Published`].
@@ -70,6 +76,8 @@ struct Publish {
     network: watch::Sender<Option<NetworkSpec>>,
     silent: watch::Sender<String>,
     connected: watch::Sender<bool>,
+    role: watch::Sender<Option<Role>>,
+    managers: watch::Sender<Vec<Target>>,
 }
 
 /// Anything that can happen.
@@ -92,9 +100,12 @@ impl Agent {
     /// # Errors
     /// The data directory cannot be used.
     pub fn new(options: Options, open: OpenRuntime) -> Result<(Self, Published), StartError> {
-        let key = key::load_or_create(&options.data_dir)?;
-        let boot = key::random::<8>().map(u64::from_le_bytes);
+        let boot = random::<8>().map(u64::from_le_bytes);
         let boot = boot.map_err(|source| {
+            let path = options.data_dir.clone();
+            StartError::DataDir { path, source }
+        })?;
+        std::fs::create_dir_all(&options.data_dir).map_err(|source| {
             let path = options.data_dir.clone();
             StartError::DataDir { path, source }
         })?;
@@ -104,7 +115,10 @@ impl Agent {
         let (network, network_news) = watch::channel(None);
         let (silent, silent_news) = watch::channel(String::new());
         let (connected, connected_news) = watch::channel(false);
-        let publish = Publish { traffic, readiness, membership, network, silent, connected };
+        let (role, role_news) = watch::channel(None);
+        let (managers, managers_news) = watch::channel(options.managers.clone());
+        let publish =
+            Publish { traffic, readiness, membership, network, silent, connected, role, managers };
         let published = Published {
             traffic: traffic_news,
             readiness: readiness_news,
@@ -112,8 +126,10 @@ impl Agent {
             network: network_news,
             silent: silent_news,
             connected: connected_news,
+            role: role_news,
+            managers: managers_news,
         };
-        Ok((Self { options, key, boot, open, acked: None, publish }, published))
+        Ok((Self { options, boot, open, acked: None, publish }, published))
     }
 
     /// Has traffic epochs acknowledged only once the node's resolver says on `acked` that it answers with them.
@@ -135,9 +151,10 @@ impl Agent {
         children.spawn(cache.run(news, stop.clone()));
 
         let (session_events, session) = mpsc::channel(SESSION_QUEUED);
-        let desk = Desk::new(self.options, self.key, self.boot, &cached, self.publish, keep);
-        let dialler =
-            Session { hello: desk.hello(), managers: desk.managers(), events: session_events };
+        let desk = Desk::new(self.options, self.boot, &cached, self.publish, keep);
+        let (hello, managers) = (desk.hello(), desk.managers());
+        let dialer = desk.options().dialer.clone();
+        let dialler = Session { hello, managers, dialer, events: session_events };
         children.spawn(dialler.run(stop.clone()));
 
         let (news_sender, news) = mpsc::channel(NEWS_QUEUED);

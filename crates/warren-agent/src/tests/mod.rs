@@ -20,7 +20,7 @@ use warren_core::assignment::{Assignment, Want};
 use warren_core::node::NodeFacts;
 use warren_core::spec::{HealthCheck, HostName, Probe};
 use warren_core::units::{Bytes, MilliCpu};
-use warren_wire::channel::Target;
+use warren_wire::channel::{Dialer, Target};
 
 /// Waits, but not for ever: what takes longer than this does not happen.
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
@@ -99,10 +99,13 @@ impl Running {
 pub(crate) fn options(dir: &Path, socket: PathBuf) -> Options {
     Options {
         data_dir: dir.to_owned(),
+        key: "the-key-of-box".to_owned(),
+        dialer: Dialer::local(),
         managers: vec![Target::Unix(socket)],
         facts: NodeFacts {
             hostname: HostName::parse("box").unwrap(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
             platform: "linux/amd64".to_owned(),
             cpu: MilliCpu(2000),
             memory: Bytes::from_mib(512),

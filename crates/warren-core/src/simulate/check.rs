@@ -135,6 +135,12 @@ fn service_of(command: &Command) -> Option<ServiceId> {
         | Command::ForgetTasks { .. }
         | Command::ReportTasks { .. }
         | Command::RegisterNode { .. }
+        | Command::SetTrust { .. }
+        | Command::AddJoinToken { .. }
+        | Command::RevokeJoinTokens { .. }
+        | Command::JoinNode { .. }
+        | Command::SetRole { .. }
+        | Command::RemoveNode { .. }
         | Command::SetNodeUp { .. }
         | Command::SetAvailability { .. }
         | Command::LabelNode { .. }

@@ -146,6 +146,7 @@ impl Cluster {
         let facts = NodeFacts {
             hostname,
             address: IpAddr::from([192, 168, 0, u8::try_from(number % 250).unwrap_or(0) + 1]),
+            port: 0,
             platform: "linux/amd64".to_owned(),
             cpu: MilliCpu(64_000),
             memory: Bytes::from_mib(262_144),

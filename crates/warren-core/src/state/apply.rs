@@ -71,6 +71,14 @@ impl State {
                 self.set_freeze(now, service, reason, by, seen.as_ref())
             }
             Command::SettleNotices { results } => Ok(self.settle_notices(now, results)),
+            Command::SetTrust { trust } => self.set_trust(*trust),
+            Command::AddJoinToken { token } => self.add_join_token(now, token),
+            Command::RevokeJoinTokens { role, by: _ } => Ok(self.revoke_join_tokens(role)),
+            Command::JoinNode { token, key, facts, subnet, labels } => {
+                self.join_node(now, &token, key, *facts, subnet, labels)
+            }
+            Command::SetRole { node, role, by: _ } => self.set_role(now, node, role),
+            Command::RemoveNode { node, force, by: _ } => self.remove_node(now, node, force),
         }
     }
 }

@@ -8,6 +8,7 @@ mod changes;
 mod cluster;
 mod fit;
 mod freezes;
+mod members;
 mod nodes;
 mod outbox;
 mod queue;
@@ -21,6 +22,7 @@ pub use cluster::{Cluster, ClusterId};
 
 use crate::event::{Event, EventKind};
 use crate::id::{LogIndex, NodeId, NoticeId, ServiceId, TaskId};
+use crate::member::{JoinToken, Trust};
 use crate::node::Node;
 use crate::notice::Notice;
 use crate::service::{Freeze, Service};
@@ -59,6 +61,9 @@ struct Stored {
     outbox: OrdMap<NoticeId, Arc<Notice>>,
     /// The freeze of all releases.
     freeze: Option<Freeze>,
+    /// Who signs the certificates of nodes.
+    trust: Option<Arc<Trust>>,
+    join_tokens: Vector<Arc<JoinToken>>,
 }
 
 impl From<Stored> for State {

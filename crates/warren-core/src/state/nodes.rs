@@ -14,6 +14,8 @@ use std::sync::Arc;
 const NODE_PREFIX_LEN: u8 = 24;
 
 impl State {
+    /// A node says who it is. With an authority, only machines that were let in are nodes, and the role is the
+    /// cluster's to say; the very first node makes the cluster.
     pub(super) fn register_node(
         &mut self,
         now: Now,
@@ -23,7 +25,30 @@ impl State {
         subnet: Option<Ipv4Net>,
         labels: BTreeMap<LabelKey, String>,
     ) -> Result<Applied, Rejection> {
-        let known = self.nodes().find(|node| node.key == key).map(|node| node.id);
+        if self.stored.trust.is_none() || self.stored.nodes.is_empty() {
+            return self.admit_node(now, key, role, facts, subnet, labels);
+        }
+        let known = self.node_with_key(&key).map(|node| node.role);
+        let role = known.ok_or_else(|| {
+            Rejection::NotAdmitted(
+                "this machine is no node of the cluster, or was removed: join it with an empty data directory and a \
+                 token of `warren cluster token`"
+                    .to_owned(),
+            )
+        })?;
+        self.admit_node(now, key, role, facts, subnet, labels)
+    }
+
+    pub(super) fn admit_node(
+        &mut self,
+        now: Now,
+        key: String,
+        role: Role,
+        facts: NodeFacts,
+        subnet: Option<Ipv4Net>,
+        labels: BTreeMap<LabelKey, String>,
+    ) -> Result<Applied, Rejection> {
+        let known = self.node_with_key(&key).map(|node| node.id);
         if let Some(known) = known {
             let node = self.node_mut(known)?;
             let was_up = node.up;
@@ -145,11 +170,11 @@ impl State {
         Ok(Applied::Done)
     }
 
-    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, Rejection> {
+    pub(super) fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, Rejection> {
         self.stored.nodes.get_mut(&id).map(Arc::make_mut).ok_or(Rejection::NoNode(id))
     }
 
-    fn record_node(&mut self, now: Now, id: NodeId, change: NodeChange) {
+    pub(super) fn record_node(&mut self, now: Now, id: NodeId, change: NodeChange) {
         let Some(node) = self.node(id) else { return };
         let hostname = node.facts.hostname.clone();
         self.record(now, EventKind::Node { id, hostname, change });

@@ -191,7 +191,7 @@ impl State {
     }
 
     /// Takes a task to a later phase. An edge that is late, repeated or about another node's task changes nothing.
-    fn advance(&mut self, now: Now, node: NodeId, edge: TaskEdge) {
+    pub(super) fn advance(&mut self, now: Now, node: NodeId, edge: TaskEdge) {
         let Some(task) = self.task_mut(edge.task) else { return };
         if task.node != node || task.phase.is_final() || edge.phase <= task.phase {
             return;

@@ -38,24 +38,15 @@ impl Feed {
         }
     }
 
-    fn register(
+    pub(crate) fn register(
         &mut self,
         name: &str,
         subnet: Option<ipnet::Ipv4Net>,
     ) -> Result<Applied, Rejection> {
-        let facts = NodeFacts {
-            hostname: HostName::parse(name).unwrap(),
-            address: std::net::IpAddr::from([127, 0, 0, 1]),
-            platform: "linux/amd64".to_owned(),
-            cpu: MilliCpu(4000),
-            memory: Bytes::from_mib(4096),
-            runtime: "sim".to_owned(),
-            version: "0.1.0".to_owned(),
-        };
         self.apply(Command::RegisterNode {
             key: name.to_owned(),
             role: Role::Worker,
-            facts: Box::new(facts),
+            facts: Box::new(facts(name)),
             subnet,
             labels: BTreeMap::new(),
         })
@@ -75,6 +66,20 @@ impl Feed {
         let init = Command::InitCluster { id: ClusterId(7), zone: "warren".to_owned(), pool };
         feed.apply(init).unwrap();
         feed
+    }
+}
+
+/// What a machine of this name says of itself.
+pub(crate) fn facts(name: &str) -> NodeFacts {
+    NodeFacts {
+        hostname: HostName::parse(name).unwrap(),
+        address: std::net::IpAddr::from([127, 0, 0, 1]),
+        port: 0,
+        platform: "linux/amd64".to_owned(),
+        cpu: MilliCpu(4000),
+        memory: Bytes::from_mib(4096),
+        runtime: "sim".to_owned(),
+        version: "0.1.0".to_owned(),
     }
 }
 

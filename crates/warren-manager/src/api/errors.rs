@@ -4,7 +4,7 @@ use warren_raft::{ProposeError, StorageFault};
 use warren_wire::status::{ApiError, Code};
 
 /// A proposal or a barrier that did not succeed.
-pub(super) fn proposed(error: ProposeError) -> ApiError {
+pub(crate) fn proposed(error: ProposeError) -> ApiError {
     let code = match &error {
         ProposeError::NotLeader { .. }
         | ProposeError::Stopped

@@ -15,7 +15,6 @@ pub mod metrics;
 mod nodes;
 mod plan;
 mod reach;
-mod roles;
 mod rollouts;
 mod router;
 mod services;
@@ -27,6 +26,7 @@ mod watched;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use errors::proposed;
 pub use health::HealthReport;
 pub use reach::{Input, Reach, Replies};
 pub use router::{REQUESTS_PER_CONNECTION_MAX, Served, router, server};
@@ -56,12 +56,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const RESOLVE_CALL_TIMEOUT: Duration = Duration::from_secs(400);
 
 /// What this manager says of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Info {
     /// The version of Warren.
     pub version: String,
     /// Where the resolvers of its node listen.
-    pub dns_addresses: Vec<String>,
+    pub dns_addresses: watch::Receiver<Vec<String>>,
 }
 
 /// What the API stands on.
@@ -156,7 +156,7 @@ impl Api {
 
     /// The state as of now: what was acknowledged before is in it.
     async fn look(&self) -> Result<Look, ApiError> {
-        self.backend.raft.barrier().await.map_err(errors::proposed)?;
+        self.backend.raft.barrier().await.map_err(proposed)?;
         Ok(self.glance())
     }
 
@@ -180,7 +180,7 @@ impl Api {
 
     /// Asks for one command and waits until it is applied here.
     async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
-        let outcomes = self.backend.raft.propose(vec![command]).await.map_err(errors::proposed)?;
+        let outcomes = self.backend.raft.propose(vec![command]).await.map_err(proposed)?;
         let outcome = outcomes.into_iter().next();
         let missing = || ApiError::new(Code::Internal, "the change was agreed without an outcome");
         Ok(outcome.ok_or_else(missing)??)

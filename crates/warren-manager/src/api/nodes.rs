@@ -1,12 +1,13 @@
 //! Nodes: show and steer.
 
+use super::actor::actor;
 use super::{Api, CALL_TIMEOUT, lookup};
 use std::collections::BTreeSet;
 use tonic::{Request, Response, Status};
 use v1::nodes_server::Nodes;
 use warren_core::command::{Command, Rejection};
 use warren_core::id::NodeId;
-use warren_core::node::Availability;
+use warren_core::node::{Availability, Role};
 use warren_core::spec::FieldError;
 use warren_wire::convert::{labels, text};
 use warren_wire::status::ApiError;
@@ -72,6 +73,35 @@ impl Nodes for Api {
         });
         self.call("LabelNode", CALL_TIMEOUT, work).await
     }
+
+    async fn set_node_role(
+        &self,
+        request: Request<v1::SetNodeRoleRequest>,
+    ) -> Answer<v1::SetNodeRoleResponse> {
+        let by = actor(&request);
+        let request = request.into_inner();
+        let work = Box::pin(async move {
+            let role = role("role", &request.role)?;
+            let node = lookup::node(&self.look().await?.state, &request.node_id)?;
+            self.propose(Command::SetRole { node: node.id, role, by }).await?;
+            Ok(v1::SetNodeRoleResponse { node: Some(self.shown_node(node.id)?) })
+        });
+        self.call("SetNodeRole", CALL_TIMEOUT, work).await
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Answer<v1::RemoveNodeResponse> {
+        let by = actor(&request);
+        let request = request.into_inner();
+        let work = Box::pin(async move {
+            let node = lookup::node(&self.look().await?.state, &request.node_id)?.id;
+            self.propose(Command::RemoveNode { node, force: request.force, by }).await?;
+            Ok(v1::RemoveNodeResponse {})
+        });
+        self.call("RemoveNode", CALL_TIMEOUT, work).await
+    }
 }
 
 impl Api {
@@ -79,6 +109,18 @@ impl Api {
         let look = self.glance();
         let node = look.state.node(id).ok_or(Rejection::NoNode(id))?;
         Ok(look.node(node, self.leader()))
+    }
+}
+
+/// Reads the word for a role.
+pub(super) fn role(field: &str, word: &str) -> Result<Role, ApiError> {
+    match word {
+        "manager" => Ok(Role::Manager),
+        "worker" => Ok(Role::Worker),
+        other => {
+            let problem = format!("{other:?} is not known here: write manager or worker");
+            Err(ApiError::field(field, problem))
+        }
     }
 }
 

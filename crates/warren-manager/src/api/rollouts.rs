@@ -1,7 +1,6 @@
 //! Releases: show them and steer them.
 
-use super::actor::actor;
-use super::roles::Caller;
+use super::actor::{actor, caller};
 use super::{Api, CALL_TIMEOUT, Look, lookup};
 use crate::freeze::is_window;
 use futures::stream::BoxStream;
@@ -127,7 +126,8 @@ impl Rollouts for Api {
         &self,
         request: Request<v1::ApproveRolloutRequest>,
     ) -> Answer<v1::ApproveRolloutResponse> {
-        let (by, caller) = (actor(&request), Caller::of(&request));
+        let caller = caller(&request);
+        let by = caller.actor();
         let request = request.into_inner();
         let work = Box::pin(async move {
             bounded("comment", &request.comment)?;

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming};
 use warren_core::command::{Applied, Command, Rejection};
 use warren_core::id::NodeId;
-use warren_core::node::Node;
+use warren_core::node::{Node, Role};
 use warren_core::traffic::TrafficView;
 use warren_raft::ProposeError;
 use warren_wire::convert;
@@ -59,6 +59,8 @@ pub(super) enum Closed {
     Slow,
     /// The agent broke the protocol.
     Protocol,
+    /// The node is none of the cluster any more.
+    Removed,
 }
 
 impl Closed {
@@ -68,6 +70,7 @@ impl Closed {
             Self::Replaced => "replaced",
             Self::Slow => "slow",
             Self::Protocol => "protocol",
+            Self::Removed => "removed",
         }
     }
 }
@@ -246,8 +249,22 @@ impl Hub {
             zone: cluster.zone.clone(),
             protocol: PROTOCOL,
             managers: managers.filter(|address| !address.is_empty()).collect(),
+            role: self.role_of(node),
         };
         self.send(node, ToAgent::Welcome(welcome));
+    }
+
+    /// What the node is to be. A manager that is demoted stays one until Raft counts it no more: before that, others
+    /// may need what it has on its disk.
+    fn role_of(&self, node: NodeId) -> String {
+        let status = self.raft.status();
+        let counted = status.voters.contains_key(&node) || status.learners.contains_key(&node);
+        let role = self.state.node(node).map(|node| node.role);
+        match role {
+            Some(Role::Worker) if counted => Role::Manager.to_string(),
+            Some(role) => role.to_string(),
+            None => String::new(),
+        }
     }
 
     fn send_full(&mut self, node: NodeId, stops: Stops) {
@@ -281,8 +298,8 @@ impl Hub {
                 self.observer.acked(node, beat.traffic_epoch, self.raft.now());
                 // A beat that is answered without a Full says that the node holds what it should.
                 self.compare(node, beat.revision, &beat.digest);
-                let lease_ms = self.lease_ms();
-                self.send(node, ToAgent::BeatAck(v1::BeatAck { lease_ms }));
+                let (lease_ms, role) = (self.lease_ms(), self.role_of(node));
+                self.send(node, ToAgent::BeatAck(v1::BeatAck { lease_ms, role }));
             }
             FromAgent::RelayReply(reply) => {
                 if let Some(message) = self.relays.reply(node, reply) {

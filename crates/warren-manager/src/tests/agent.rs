@@ -55,6 +55,7 @@ impl Agent {
         let facts = NodeFacts {
             hostname: HostName::parse(name).unwrap(),
             address: std::net::IpAddr::from([127, 0, 0, 1]),
+            port: 0,
             platform: "linux/amd64".to_owned(),
             cpu: MilliCpu(4000),
             memory: Bytes::from_mib(4096),

@@ -185,6 +185,7 @@ fn register(node: u8, address: u8) -> Command {
         facts: Box::new(NodeFacts {
             hostname: HostName::parse(&format!("host-{node}")).unwrap(),
             address: std::net::IpAddr::from([127, 0, 0, address]),
+            port: 0,
             platform: "linux/amd64".to_owned(),
             cpu: MilliCpu(4000),
             memory: Bytes::from_mib(4096),

@@ -267,6 +267,7 @@ pub(crate) fn found() -> Vec<Command> {
     let facts = NodeFacts {
         hostname: "one".parse().unwrap(),
         address: "127.0.0.1".parse().unwrap(),
+        port: 0,
         platform: "linux/amd64".to_owned(),
         cpu: MilliCpu(1000),
         memory: Bytes::from_mib(64),

@@ -3,7 +3,7 @@
 use crate::v1;
 use warren_core::event::{Event, EventKind, NodeChange, ServiceChange, TaskChange};
 use warren_core::id::ServiceId;
-use warren_core::node::Availability;
+use warren_core::node::{Availability, Role};
 
 /// The message that tells of `event`.
 #[must_use]
@@ -81,6 +81,8 @@ const fn node_action(change: &NodeChange) -> &'static str {
         NodeChange::Joined => "joined",
         NodeChange::Up => "up",
         NodeChange::Down => "down",
+        NodeChange::Role(Role::Manager) => "manager",
+        NodeChange::Role(Role::Worker) => "worker",
         NodeChange::Availability(Availability::Active) => "active",
         NodeChange::Availability(Availability::Drain) => "draining",
         NodeChange::Labels => "labelled",

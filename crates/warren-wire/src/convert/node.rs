@@ -32,6 +32,9 @@ pub fn facts(hello: &v1::Hello) -> Result<NodeFacts, FieldError> {
     Ok(NodeFacts {
         hostname: text("hostname", &hello.hostname)?,
         address: text("address", &hello.address)?,
+        port: u16::try_from(hello.port).map_err(|_| {
+            FieldError::new("port", "write a port of TCP, or 0 where the node serves none")
+        })?,
         platform: filled("platform", hello.platform.clone())?,
         cpu: MilliCpu(hello.cpu_milli),
         memory: Bytes(hello.memory_bytes),
@@ -46,6 +49,7 @@ pub fn hello(facts: &NodeFacts) -> v1::Hello {
     v1::Hello {
         hostname: facts.hostname.to_string(),
         address: facts.address.to_string(),
+        port: facts.port.into(),
         platform: facts.platform.clone(),
         cpu_milli: facts.cpu.0,
         memory_bytes: facts.memory.0,

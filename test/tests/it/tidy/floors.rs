@@ -61,6 +61,8 @@ const QUARANTINED: &[(&str, &[&str])] = &[
     ),
     ("rustls", &["warren-wire", "warren-drivers"]),
     ("rcgen", &["warren-wire"]),
+    ("x509-parser", &["warren-wire"]),
+    ("chacha20poly1305", &["warren-wire"]),
     ("clap", &["warren"]),
     ("toml", &["warren"]),
     ("serde-saphyr", &["warren"]),

@@ -35,7 +35,10 @@ impl Show {
         let shown: Vec<Shown> = known
             .map(|(key, setting)| Shown {
                 key: key.name,
-                value: setting.value.clone(),
+                value: match key.name {
+                    "join_token" if !setting.value.is_empty() => "(not shown)".to_owned(),
+                    _ => setting.value.clone(),
+                },
                 from: setting.source.to_string(),
             })
             .collect();

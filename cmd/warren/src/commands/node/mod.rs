@@ -1,10 +1,13 @@
 //! `warren node`
 
 pub mod activate;
+pub mod demote;
 pub mod drain;
 pub mod inspect;
 pub mod label;
 pub mod ls;
+pub mod promote;
+pub mod rm;
 
 use crate::client::{Client, ClientArgs, of_node, request};
 use crate::failure::Outcome;
@@ -25,6 +28,12 @@ pub enum Node {
     Activate(activate::Activate),
     /// Change the labels of a node
     Label(label::Label),
+    /// Make a worker a manager
+    Promote(promote::Promote),
+    /// Make a manager a worker again
+    Demote(demote::Demote),
+    /// Take a node out of the cluster
+    Rm(rm::Rm),
 }
 
 impl Node {
@@ -39,6 +48,9 @@ impl Node {
             Self::Drain(command) => command.run(client).await,
             Self::Activate(command) => command.run(client).await,
             Self::Label(command) => command.run(client).await,
+            Self::Promote(command) => command.run(client).await,
+            Self::Demote(command) => command.run(client).await,
+            Self::Rm(command) => command.run(client).await,
         }
     }
 }
@@ -47,6 +59,13 @@ impl Node {
 async fn nodes(client: &Client) -> Outcome<Vec<v1::Node>> {
     let answer = client.nodes().list_nodes(request(v1::ListNodesRequest {})).await?;
     Ok(answer.into_inner().nodes)
+}
+
+/// Sets what a node is.
+async fn set_role(client: &Client, name: &str, role: &str) -> Outcome<v1::Node> {
+    let asked = v1::SetNodeRoleRequest { node_id: name.to_owned(), role: role.to_owned() };
+    let answer = client.nodes().set_node_role(request(asked)).await.map_err(of_node)?;
+    Ok(answer.into_inner().node.unwrap_or_default())
 }
 
 /// Sets whether a node takes tasks.

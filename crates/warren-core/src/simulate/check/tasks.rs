@@ -44,6 +44,12 @@ impl Cluster {
             | Command::ForgetTasks { .. }
             | Command::ReportTasks { .. }
             | Command::RegisterNode { .. }
+            | Command::SetTrust { .. }
+            | Command::AddJoinToken { .. }
+            | Command::RevokeJoinTokens { .. }
+            | Command::JoinNode { .. }
+            | Command::SetRole { .. }
+            | Command::RemoveNode { .. }
             | Command::SetNodeUp { .. }
             | Command::SetAvailability { .. }
             | Command::LabelNode { .. }

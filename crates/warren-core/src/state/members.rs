@@ -1,0 +1,239 @@
+//! How machines are let in, change their role and are taken out.
+
+use super::{Now, State};
+use crate::command::{Applied, Rejection, TaskEdge};
+use crate::event::NodeChange;
+use crate::id::{NodeId, TaskId};
+use crate::member::{JOIN_TOKENS_MAX, JoinToken, Trust};
+use crate::node::{NodeFacts, Role};
+use crate::spec::LabelKey;
+use crate::task::{End, Phase};
+use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl State {
+    /// The authority of the cluster; absent in a cluster of one process, as in simulations.
+    #[must_use]
+    pub fn trust(&self) -> Option<&Arc<Trust>> {
+        self.stored.trust.as_ref()
+    }
+
+    /// The join tokens, those that have expired included.
+    pub fn join_tokens(&self) -> impl ExactSizeIterator<Item = &JoinToken> {
+        self.stored.join_tokens.iter().map(AsRef::as_ref)
+    }
+
+    /// The node with this key.
+    #[must_use]
+    pub fn node_with_key(&self, key: &str) -> Option<&Arc<crate::node::Node>> {
+        self.nodes().find(|node| node.key == key)
+    }
+
+    pub(super) fn set_trust(&mut self, trust: Trust) -> Result<Applied, Rejection> {
+        if self.stored.trust.is_some() {
+            return Err(Rejection::AlreadyInitialised);
+        }
+        self.stored.trust = Some(Arc::new(trust));
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn add_join_token(
+        &mut self,
+        now: Now,
+        token: JoinToken,
+    ) -> Result<Applied, Rejection> {
+        self.stored.join_tokens.retain(|known| known.expires > now.wall);
+        if self.stored.join_tokens.len() >= JOIN_TOKENS_MAX {
+            return Err(Rejection::TooMany {
+                what: "join tokens (revoke some with `warren cluster token --rotate`)".to_owned(),
+                count: JOIN_TOKENS_MAX as u64 + 1,
+                max: JOIN_TOKENS_MAX as u64,
+            });
+        }
+        self.stored.join_tokens.push_back(Arc::new(token));
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn revoke_join_tokens(&mut self, role: Role) -> Applied {
+        self.stored.join_tokens.retain(|token| token.role != role);
+        Applied::Done
+    }
+
+    /// Lets a machine in that shows a token. One that was let in with the same key before gets its place again, so
+    /// that a join whose answer was lost may be repeated.
+    pub(super) fn join_node(
+        &mut self,
+        now: Now,
+        token: &[u8; 32],
+        key: String,
+        facts: NodeFacts,
+        subnet: Option<Ipv4Net>,
+        labels: BTreeMap<LabelKey, String>,
+    ) -> Result<Applied, Rejection> {
+        let refuse = |why: &str| Rejection::NotAdmitted(why.to_owned());
+        let token = self.stored.join_tokens.iter().find(|known| known.hash == *token);
+        let token = token.ok_or_else(|| {
+            refuse("this cluster has no such join token, or it was revoked: `warren cluster token` makes a new one")
+        })?;
+        if token.expires <= now.wall {
+            return Err(refuse(
+                "the join token has expired: `warren cluster token` makes a new one",
+            ));
+        }
+        let role = token.role;
+        if self.node_with_key(&key).is_some_and(|known| known.role != role) {
+            return Err(refuse(
+                "this machine is a node of the cluster already, in another role: `warren node promote` and \
+                 `warren node demote` change that",
+            ));
+        }
+        self.admit_node(now, key, role, facts, subnet, labels)
+    }
+
+    pub(super) fn set_role(
+        &mut self,
+        now: Now,
+        id: NodeId,
+        role: Role,
+    ) -> Result<Applied, Rejection> {
+        let node = self.node(id).ok_or(Rejection::NoNode(id))?;
+        if node.role == role {
+            return Ok(Applied::Done);
+        }
+        let managers = self.nodes().filter(|node| node.role == Role::Manager).count();
+        if role == Role::Worker && managers <= 1 {
+            let hostname = &node.facts.hostname;
+            return Err(Rejection::NotNow(format!(
+                "{hostname} is the only manager: promote another node first"
+            )));
+        }
+        self.node_mut(id)?.role = role;
+        self.record_node(now, id, NodeChange::Role(role));
+        Ok(Applied::Done)
+    }
+
+    /// Takes a node out. Its certificate is of no use from then on. With `force`, the tasks that it may still run are
+    /// given up.
+    pub(super) fn remove_node(
+        &mut self,
+        now: Now,
+        id: NodeId,
+        force: bool,
+    ) -> Result<Applied, Rejection> {
+        let node = self.node(id).ok_or(Rejection::NoNode(id))?;
+        let hostname = node.facts.hostname.clone();
+        if node.role == Role::Manager {
+            return Err(Rejection::NotNow(format!(
+                "{hostname} is a manager: `warren node demote {hostname}` first"
+            )));
+        }
+        let live = self.tasks_on(id).filter(|task| task.is_live());
+        let live: Vec<TaskId> = live.map(|task| task.id).collect();
+        if !force && (node.up || !live.is_empty()) {
+            let tasks = match live.len() {
+                0 => "it is up".to_owned(),
+                1 => "it runs a task".to_owned(),
+                count => format!("it runs {count} tasks"),
+            };
+            return Err(Rejection::NotNow(format!(
+                "{hostname} cannot be removed, {tasks}: drain it and stop Warren there first, or give its tasks up \
+                 with --force"
+            )));
+        }
+        let message = format!("node {id} was removed");
+        for task in live {
+            let end = End { message: message.clone(), ..End::default() };
+            self.advance(now, id, TaskEdge { task, phase: Phase::Lost, end: Some(end) });
+        }
+        self.record_node(now, id, NodeChange::Removed);
+        self.stored.nodes.remove(&id);
+        self.stored.traffic_epoch += 1;
+        Ok(Applied::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+    use crate::service::Actor;
+    use crate::state::tests::{Feed, facts};
+    use crate::time::WallTime;
+
+    fn token(role: Role, expires: u64) -> Command {
+        let hash = [role as u8; 32];
+        let (expires, by) = (WallTime(expires), Actor("root".to_owned()));
+        Command::AddJoinToken { token: JoinToken { hash, role, expires, by } }
+    }
+
+    fn join(feed: &mut Feed, role: Role, key: &str) -> Result<Applied, Rejection> {
+        let facts = Box::new(facts(key));
+        let (key, labels) = (key.to_owned(), BTreeMap::new());
+        feed.apply(Command::JoinNode { token: [role as u8; 32], key, facts, subnet: None, labels })
+    }
+
+    fn trusted() -> Feed {
+        let mut feed = Feed::cluster();
+        let trust = Trust { authority: vec![1], sealed_key: vec![2] };
+        feed.apply(Command::SetTrust { trust: Box::new(trust) }).unwrap();
+        feed.node("first");
+        feed
+    }
+
+    // req: D10
+    #[test]
+    fn with_an_authority_machines_need_a_token_and_get_its_role() {
+        let mut feed = trusted();
+        let refused = feed.register("stranger", None).unwrap_err();
+        assert!(refused.to_string().contains("join"), "{refused}");
+        assert!(join(&mut feed, Role::Worker, "second").is_err(), "no token yet");
+        feed.apply(token(Role::Worker, u64::MAX)).unwrap();
+        let Ok(Applied::Node { id }) = join(&mut feed, Role::Worker, "second") else { panic!() };
+        assert_eq!(feed.state.node(id).unwrap().role, Role::Worker);
+        let again = join(&mut feed, Role::Worker, "second");
+        assert_eq!(again, Ok(Applied::Node { id }), "an answer that was lost is asked for again");
+        assert_eq!(feed.register("second", None), Ok(Applied::Node { id }));
+        assert_eq!(feed.state.node(id).unwrap().role, Role::Worker, "a node does not choose");
+    }
+
+    // req: D10
+    #[test]
+    fn expired_and_revoked_tokens_let_nobody_in() {
+        let mut feed = trusted();
+        feed.apply(token(Role::Worker, 0)).unwrap();
+        let refused = join(&mut feed, Role::Worker, "a").unwrap_err();
+        assert!(refused.to_string().contains("expired"), "{refused}");
+        feed.apply(token(Role::Manager, u64::MAX)).unwrap();
+        assert_eq!(feed.state.join_tokens().len(), 1, "expired ones are dropped");
+        let by = Actor("root".to_owned());
+        feed.apply(Command::RevokeJoinTokens { role: Role::Manager, by }).unwrap();
+        let refused = join(&mut feed, Role::Manager, "b").unwrap_err();
+        assert!(refused.to_string().contains("revoked"), "{refused}");
+        for _ in 0..JOIN_TOKENS_MAX {
+            feed.apply(token(Role::Worker, u64::MAX)).unwrap();
+        }
+        assert!(feed.apply(token(Role::Worker, u64::MAX)).is_err(), "there is a limit");
+    }
+
+    #[test]
+    fn the_only_manager_stays_one_and_nodes_are_taken_out_in_order() {
+        let mut feed = trusted();
+        feed.apply(token(Role::Manager, u64::MAX)).unwrap();
+        let by = || Actor("root".to_owned());
+        let first = feed.state.nodes().next().unwrap().id;
+        feed.apply(Command::SetRole { node: first, role: Role::Manager, by: by() }).unwrap();
+        let demote = Command::SetRole { node: first, role: Role::Worker, by: by() };
+        let refused = feed.apply(demote.clone()).unwrap_err();
+        assert!(refused.to_string().contains("only manager"), "{refused}");
+        let Ok(Applied::Node { id }) = join(&mut feed, Role::Manager, "second") else { panic!() };
+        feed.apply(demote).unwrap();
+        let remove = |node, force| Command::RemoveNode { node, force, by: by() };
+        assert!(feed.apply(remove(id, true)).is_err(), "a manager is demoted first");
+        assert!(feed.apply(remove(first, false)).is_err(), "it is up");
+        feed.apply(Command::SetNodeUp { node: first, up: false }).unwrap();
+        feed.apply(remove(first, false)).unwrap();
+        assert!(feed.state.node(first).is_none());
+        assert_eq!(feed.apply(remove(first, false)), Err(Rejection::NoNode(first)));
+    }
+}

@@ -1,0 +1,139 @@
+//! Who calls.
+
+use super::Need;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use tonic::Extensions;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo, UdsConnectInfo};
+use warren_core::State;
+use warren_core::node::Role;
+use warren_core::service::Actor;
+use warren_core::spec::RoleName;
+use warren_wire::trust::{Fingerprint, peer_of};
+
+/// Who sent a request, as far as the connection proves it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// A user of this machine, by the unix socket.
+    Local {
+        /// Of the user.
+        uid: u32,
+    },
+    /// A node of the cluster.
+    Node {
+        /// Its id, as its certificate says.
+        node: String,
+        /// Whether the cluster has it as a manager.
+        manager: bool,
+        /// Of its key.
+        key: Fingerprint,
+    },
+    /// Somebody whom another manager let in and vouches for.
+    Vouched {
+        /// Who.
+        name: String,
+        /// What they may do: words of [`Caller::permissions`].
+        roles: BTreeSet<String>,
+    },
+    /// Nobody known.
+    Stranger {
+        /// From where.
+        address: Option<IpAddr>,
+    },
+}
+
+/// The roles of people, and what each includes beside looking.
+const ROLES: &[(&str, &[Need])] = &[
+    ("admin", &[Need::View, Need::Deploy, Need::Rollback, Need::Approve, Need::Admin]),
+    ("approver", &[Need::View, Need::Approve]),
+    ("deployer", &[Need::View, Need::Deploy, Need::Rollback]),
+    ("operator", &[Need::View, Need::Rollback]),
+    ("viewer", &[Need::View]),
+];
+
+impl Caller {
+    /// Who sent a request with these extensions. `state` says which keys are nodes.
+    #[must_use]
+    pub fn of(extensions: &Extensions, state: &State) -> Self {
+        if let Some(local) = extensions.get::<UdsConnectInfo>() {
+            return match &local.peer_cred {
+                Some(peer) => Self::Local { uid: peer.uid() },
+                None => Self::Stranger { address: None },
+            };
+        }
+        let Some(remote) = extensions.get::<TlsConnectInfo<TcpConnectInfo>>() else {
+            return Self::Stranger { address: None };
+        };
+        let address = remote.get_ref().remote_addr().map(|address| address.ip());
+        let shown = remote.peer_certs();
+        let shown = shown.as_ref().and_then(|shown| shown.first());
+        let Some(Ok(peer)) = shown.map(|shown| peer_of(shown)) else {
+            return Self::Stranger { address };
+        };
+        let known = state.node_with_key(&peer.key.to_string());
+        let manager = match known {
+            Some(node) => node.role == Role::Manager,
+            // A manager that has just joined knows nobody yet: the authority vouches for those that bring it the log.
+            None if state.cluster().is_none() => peer.manager,
+            None => return Self::Stranger { address },
+        };
+        Self::Node { node: peer.node, manager, key: peer.key }
+    }
+
+    /// Whether the caller has what a call needs.
+    #[must_use]
+    pub(crate) fn may(&self, need: Need) -> bool {
+        match (self, need) {
+            (_, Need::Nothing)
+            // Who may open the socket could write the state itself.
+            | (Self::Local { .. }, _)
+            | (Self::Node { .. }, Need::Node)
+            | (Self::Node { manager: true, .. }, Need::Manager) => true,
+            (Self::Vouched { roles, .. }, need) => {
+                let granted = ROLES.iter().filter(|(role, _)| roles.contains(*role));
+                granted.flat_map(|(_, needs)| *needs).any(|granted| *granted == need)
+            }
+            (Self::Node { .. } | Self::Stranger { .. }, _) => false,
+        }
+    }
+
+    /// Those of the roles `asked` for that the caller has. Root of a manager's machine could write the state itself, so
+    /// it has each.
+    #[must_use]
+    pub fn roles(&self, asked: &[RoleName]) -> Vec<RoleName> {
+        match self {
+            Self::Local { uid: 0 } => asked.to_vec(),
+            Self::Vouched { roles, .. } if roles.contains("admin") => asked.to_vec(),
+            Self::Vouched { roles, .. } => {
+                asked.iter().filter(|role| roles.contains(role.as_str())).cloned().collect()
+            }
+            Self::Local { .. } | Self::Node { .. } | Self::Stranger { .. } => Vec::new(),
+        }
+    }
+
+    /// How events and the history call them.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor(match self {
+            Self::Local { uid: 0 } => "root".to_owned(),
+            Self::Local { uid } => format!("uid {uid}"),
+            Self::Node { node, .. } => format!("node {node}"),
+            Self::Vouched { name, .. } => name.clone(),
+            Self::Stranger { address: Some(address) } => address.to_string(),
+            Self::Stranger { address: None } => "unknown".to_owned(),
+        })
+    }
+
+    /// What a manager that trusts this one is to know of the caller.
+    #[must_use]
+    pub(super) fn vouch(&self) -> Option<(String, String)> {
+        let roles = match self {
+            Self::Local { .. } => "admin".to_owned(),
+            Self::Vouched { roles, .. } => {
+                roles.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+            }
+            Self::Node { .. } | Self::Stranger { .. } => return None,
+        };
+        Some((self.actor().0, roles))
+    }
+}

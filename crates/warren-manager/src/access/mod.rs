@@ -1,0 +1,13 @@
+//! Who may ask what of a manager, and where it is answered. [`Gate`] stands before every service of every port: it
+//! finds out who calls, holds that against the table of what each call needs, and sends calls that only the leader
+//! answers on to it.
+
+mod caller;
+mod forward;
+mod gate;
+mod table;
+
+pub use caller::Caller;
+pub use forward::Forward;
+pub use gate::{Gate, GateLayer};
+pub(crate) use table::Need;
