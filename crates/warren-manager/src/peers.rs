@@ -81,6 +81,8 @@ impl Transport for Peers {
                 match rpc {
                     Rpc::Append => client.append(message).await,
                     Rpc::Vote => client.vote(message).await,
+                    Rpc::PreVote => client.pre_vote(message).await,
+                    Rpc::Campaign => client.campaign(message).await,
                     Rpc::Snapshot => client.install_snapshot(message).await,
                 }
             };
@@ -133,6 +135,20 @@ impl v1::raft_server::Raft for RaftPort {
 
     async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
         self.take(Rpc::Vote, request).await
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        self.take(Rpc::PreVote, request).await
+    }
+
+    async fn campaign(
+        &self,
+        request: Request<RaftMessage>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        self.take(Rpc::Campaign, request).await
     }
 
     async fn install_snapshot(
