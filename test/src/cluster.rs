@@ -18,6 +18,8 @@ use crate::testbed::Namespace;
 use crate::testbed::clock::Clock;
 use crate::{binary, http, sweep, wait};
 
+/// Any free port of this machine's own.
+const ANY_PORT: &str = "127.0.0.1:0";
 /// The port of the demo workload.
 pub const PORT: u16 = 8080;
 /// A node of one starts in under a second; a loaded machine takes longer.
@@ -56,6 +58,8 @@ pub struct Node {
     seat: Option<Seat>,
     child: Option<Child>,
     cluster: Option<String>,
+    /// Where other nodes reach it: chosen at its first start, kept from then on, as of a machine.
+    listen: Option<String>,
 }
 
 /// What a command gave.
@@ -101,6 +105,7 @@ impl Node {
             seat: None,
             child: None,
             cluster: None,
+            listen: None,
         })
     }
 
@@ -109,6 +114,11 @@ impl Node {
     pub fn seated(mut self, seat: Seat) -> Self {
         self.seat = Some(seat);
         self
+    }
+
+    /// Other arguments of `warren up` from its next start on.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// Where its data is going to be, made now, so that a test can mount something there.
@@ -128,7 +138,7 @@ impl Node {
     pub async fn refused(&self, arguments: &[&str]) -> anyhow::Result<Said> {
         let dir = self.data_dir();
         let up = ["up", "--data-dir", &path_text(&dir)?, "--runtime", self.runtime.name()];
-        let ports = ["--dns", "127.0.0.1:0", "--pool", &self.pool];
+        let ports = ["--dns", ANY_PORT, "--listen", ANY_PORT, "--pool", &self.pool];
         let said = self.command(&[&up[..], &ports[..], arguments].concat()).await?;
         ensure!(said.code != Some(0), "it ran and ended well: {said:?}");
         Ok(said)
@@ -146,13 +156,15 @@ impl Node {
         let seat = self.seat.as_ref();
         let address = seat.map_or(Ipv4Addr::LOCALHOST, |seat| seat.address);
         let any_port = SocketAddr::new(IpAddr::V4(address), 0).to_string();
+        let listen = self.listen.clone().unwrap_or_else(|| any_port.clone());
         let clock = seat.and_then(|seat| seat.clock.as_ref());
         let mut warren = Command::new(binary::warren()?);
         warren
             .arg("up")
             .arg("--data-dir")
             .arg(self.data_dir())
-            .args(["--http", &any_port, "--dns", &any_port, "--pool", &self.pool])
+            .args(["--http", &any_port, "--dns", &any_port, "--listen", &listen])
+            .args(["--pool", &self.pool])
             .args(["--runtime", self.runtime.name()])
             .args(&self.arguments)
             .envs(clock.map(Clock::environment).unwrap_or_default())
@@ -168,6 +180,11 @@ impl Node {
         let run = self.run()?;
         let id = run.get("cluster_id").and_then(Value::as_str);
         self.cluster = Some(id.context("run.json names the cluster")?.to_owned());
+        if let Some(address) = run.get("address").and_then(Value::as_str)
+            && !address.is_empty()
+        {
+            self.listen = Some(address.to_owned());
+        }
         Ok(())
     }
 
@@ -356,6 +373,33 @@ impl Node {
         .await?;
         self.child = None;
         Ok(status)
+    }
+
+    /// Where other nodes reach it, once it has run as a manager.
+    #[must_use]
+    pub fn listen(&self) -> &str {
+        self.listen.as_deref().unwrap_or_default()
+    }
+
+    /// Its process stands still, as on a machine that hangs, until [`Self::go_on`].
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// The end of [`Self::freeze`].
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        Ok(kill(Pid::from_raw(i32::try_from(child.id())?), signal)?)
     }
 
     /// The id of the cluster, as in the labels of its containers.

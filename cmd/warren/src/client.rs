@@ -1,6 +1,7 @@
 //! The way to a Warren: the unix socket in its data directory.
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::node;
 use clap::Args;
 use std::error::Error;
 use std::io::ErrorKind;
@@ -57,8 +58,27 @@ impl ClientArgs {
         let path = self.socket();
         match channel::connect(&Target::Unix(path.clone())).await {
             Ok(channel) => Ok(Client(channel)),
-            Err(error) => Err(unreachable(&path, &error)),
+            Err(error) => match self.worker() {
+                Some(failure) => Err(failure),
+                None => Err(unreachable(&path, &error)),
+            },
         }
+    }
+}
+
+impl ClientArgs {
+    /// What is said where a worker runs on the data directory: it has nothing to ask.
+    fn worker(&self) -> Option<Failure> {
+        if self.socket.is_some() {
+            return None;
+        }
+        let (_, run) = node::holder(&self.data_dir()).ok()??;
+        let run = run.filter(|run| run.role == "worker")?;
+        let why = format!("this machine is node {}, a worker: only managers answer", run.node_id);
+        Some(Failure::new(Exit::Unreachable, why).hint(format!(
+            "run the command on a manager: {}",
+            node::managers_of(&self.data_dir()).join(", ")
+        )))
     }
 }
 

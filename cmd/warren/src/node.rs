@@ -20,6 +20,7 @@ mod start;
 mod subnet;
 
 pub use data_dir::holder;
+pub use identity::managers_of;
 pub use logging::start as start_logging;
 pub use start::run;
 

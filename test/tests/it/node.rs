@@ -83,7 +83,11 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 /// The addresses that a name has, sorted, once there are so many.
-async fn resolve(node: &Node, name: &str, count: usize) -> anyhow::Result<Vec<SocketAddr>> {
+pub(crate) async fn resolve(
+    node: &Node,
+    name: &str,
+    count: usize,
+) -> anyhow::Result<Vec<SocketAddr>> {
     let server = node.dns_address()?;
     wait::until(&format!("{name} has {count} addresses"), SOON, async || {
         let mut found = dns::addresses(server, name).await?;

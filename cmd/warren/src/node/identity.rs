@@ -4,6 +4,7 @@
 use super::data_dir::DataDir;
 use crate::failure::{Exit, Failure, Outcome};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use tokio::sync::watch;
 use warren_core::id::NodeId;
 use warren_core::node::Role;
@@ -21,8 +22,10 @@ const MEMBER: &str = "member.json";
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// As in `n3`.
+    #[serde(with = "as_word")]
     pub node: NodeId,
     /// What it is.
+    #[serde(with = "role_word")]
     pub role: Role,
     /// 16 hexadecimal digits.
     pub cluster: String,
@@ -124,6 +127,49 @@ impl Identity {
     /// The file cannot be written.
     pub fn keep_member(&self, dir: &DataDir, member: &Member) -> Outcome {
         dir.write_json(MEMBER, member)
+    }
+}
+
+/// Where managers were reached last by the node on the data directory at `path`; none where it cannot be read.
+pub fn managers_of(path: &Path) -> Vec<String> {
+    let text = std::fs::read(path.join(MEMBER)).unwrap_or_default();
+    serde_json::from_slice::<Member>(&text).map(|member| member.managers).unwrap_or_default()
+}
+
+/// A value as the word that people write.
+mod as_word {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A role as its word.
+mod role_word {
+    pub(super) use super::as_word::serialize;
+    use serde::{Deserialize, Deserializer};
+    use warren_core::node::Role;
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "manager" => Ok(Role::Manager),
+            "worker" => Ok(Role::Worker),
+            other => Err(serde::de::Error::custom(format!("{other:?} is no role"))),
+        }
     }
 }
 

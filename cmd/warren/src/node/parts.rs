@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use warren_agent::{Agent, Membership, Published, Residue};
-use warren_core::node::Role;
+use warren_core::node::{NodeFacts, Role};
 use warren_wire::channel::Target;
 
 /// How often a starting node looks whether all of it is there.
@@ -70,34 +70,11 @@ impl Parts {
             Some(address) => Some(http::bind(address).await?),
             None => None,
         };
-        let key = identity.fingerprint().to_string();
-        let known = identity.member(dir)?;
-        // A worker listens nowhere: it takes the port only to offer itself as a manager.
-        let port = match known.as_ref().map(|member| member.role) {
-            Some(Role::Worker) => None,
-            Some(Role::Manager) | None => Some(port::bind(config.listen).await),
-        };
-        let taken = port.as_ref().and_then(|port| port.as_ref().ok()?.local_addr().ok());
-        let mut facts = facts(config, &runtime, taken.map_or(0, |address| address.port()));
-        let member = match (known, &config.join) {
-            (Some(member), _) => Some(member),
-            (None, None) => None,
-            (None, Some(join)) => {
-                let hello = hello(config, &runtime, &facts, key.clone());
-                Some(super::join::join(join, hello, identity, dir).await?)
-            }
-        };
+        let Place { member, listener, facts } = place(config, dir, identity, &runtime).await?;
         let role = member.as_ref().map_or(Role::Manager, |member| member.role);
-        let listener = match (role, port) {
-            (Role::Manager, Some(port)) => Some(port?),
-            (Role::Manager, None) | (Role::Worker, _) => None,
-        };
-        if role == Role::Worker {
-            facts.port = 0;
-        }
         let options = warren_agent::Options {
             data_dir: dir.path().join("agent"),
-            key,
+            key: identity.fingerprint().to_string(),
             dialer: identity.dialer(),
             managers: managers(config, member.as_ref()),
             facts: facts.clone(),
@@ -154,20 +131,13 @@ impl Parts {
         let handle = self.manager.as_ref().map(ManagerPart::handle);
         let ready = Ready::new(handle.clone(), self.published.clone(), dns_acked);
         let dns_addresses = self.dns.addresses();
-        let http = match self.http {
-            Some(listener) => {
-                let address = listener.local_addr()?;
-                let page = metrics::Page {
-                    recorder: self.recorder.clone(),
-                    manager: handle,
-                    alias_prefix: config.metrics_alias_prefix.clone(),
-                };
-                let ready = ready.clone();
-                tasks.spawn(TaskKind::Http, |stop| http::run(listener, page, ready, stop));
-                Some(address)
-            }
-            None => None,
+        let page = metrics::Page {
+            recorder: self.recorder.clone(),
+            manager: handle,
+            alias_prefix: config.metrics_alias_prefix.clone(),
         };
+        let http =
+            self.http.map(|listener| serve_http(listener, page, &ready, tasks)).transpose()?;
         let recorder = self.recorder;
         tasks.spawn_simple(TaskKind::Upkeep, |stop| metrics::upkeep(recorder, stop));
         let containers = self.runtime.has_containers();
@@ -218,19 +188,78 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").into(),
         };
         dir.tell_run(&run)?;
-        tracing::info!(
-            node = run.node_id,
-            role = run.role,
-            cluster = run.cluster_id,
-            runtime = run.runtime,
-            address = run.address,
-            socket = %run.socket.display(),
-            dns = %run.dns,
-            http = run.http.map(|address| address.to_string()),
-            "node is up"
-        );
+        log_up(&run);
         Ok(Started { holder, published: self.published })
     }
+}
+
+fn serve_http(
+    listener: TcpListener,
+    page: metrics::Page,
+    ready: &Ready,
+    tasks: &mut Tasks,
+) -> Outcome<SocketAddr> {
+    let address = listener.local_addr()?;
+    let ready = ready.clone();
+    tasks.spawn(TaskKind::Http, |stop| http::run(listener, page, ready, stop));
+    Ok(address)
+}
+
+fn log_up(run: &Run) {
+    tracing::info!(
+        node = run.node_id,
+        role = run.role,
+        cluster = run.cluster_id,
+        runtime = run.runtime,
+        address = run.address,
+        socket = %run.socket.display(),
+        dns = %run.dns,
+        http = run.http.map(|address| address.to_string()),
+        "node is up"
+    );
+}
+
+/// What a node is in its cluster.
+struct Place {
+    /// Absent in a node that is about to make its cluster.
+    member: Option<Member>,
+    /// Of a manager.
+    listener: Option<TcpListener>,
+    facts: NodeFacts,
+}
+
+/// Finds out what this node is: what it was before, what it joins as, or the first of a new cluster.
+async fn place(
+    config: &NodeConfig,
+    dir: &DataDir,
+    identity: &Identity,
+    runtime: &NodeRuntime,
+) -> Outcome<Place> {
+    let known = identity.member(dir)?;
+    // A worker listens nowhere: it takes the port only to offer itself as a manager.
+    let port = match known.as_ref().map(|member| member.role) {
+        Some(Role::Worker) => None,
+        Some(Role::Manager) | None => Some(port::bind(config.listen).await),
+    };
+    let taken = port.as_ref().and_then(|port| port.as_ref().ok()?.local_addr().ok());
+    let mut facts = facts(config, runtime, taken.map_or(0, |address| address.port()));
+    let member = match (known, &config.join) {
+        (Some(member), _) => Some(member),
+        (None, None) => None,
+        (None, Some(join)) => {
+            let hello = hello(config, runtime, &facts, identity.fingerprint().to_string());
+            Some(super::join::join(join, hello, identity, dir).await?)
+        }
+    };
+    let role = member.as_ref().map_or(Role::Manager, |member| member.role);
+    let listener = match (role, port) {
+        (Role::Manager, Some(port)) => Some(port?),
+        (Role::Manager, None) | (Role::Worker, _) => None,
+    };
+    if role == Role::Worker {
+        facts.port = 0;
+    }
+    Ok(Place { member, listener, facts })
 }
 
 /// Where the agent looks for the leader first: in its own process, then where managers were when the node joined.

@@ -58,7 +58,7 @@ impl GateLayer {
             Status::unimplemented(format!("there is no call {shown}: is the client newer?"))
         })?;
         let state = Arc::clone(&self.raft.state().borrow());
-        let mut caller = Caller::of(&extensions(request), &state);
+        let mut caller = Caller::of(request.extensions(), &state);
         if caller.may(Need::Manager)
             && let Some(vouched) = forward::vouched(request.headers())
             && matches!(caller, Caller::Node { .. })
@@ -84,11 +84,6 @@ impl GateLayer {
         request.extensions_mut().insert(caller);
         Ok(way)
     }
-}
-
-/// The extensions that say who calls, as tonic's handlers see them.
-fn extensions(request: &Request<Body>) -> tonic::Extensions {
-    request.extensions().clone().into()
 }
 
 fn refusal(caller: &Caller, need: Need) -> Status {
