@@ -2,8 +2,8 @@
 
 use crate::client::ClientArgs;
 use crate::commands::{
-    apply, cluster, completion, config, down, events, freeze, node, reference, rollout, service,
-    status, supervise, up, version, why,
+    apply, cluster, completion, config, context, down, events, freeze, login, node, reference,
+    rollout, service, status, supervise, token, up, version, why,
 };
 use crate::failure::{EXIT_CODES, Failure, Outcome};
 use clap::error::ErrorKind;
@@ -43,6 +43,14 @@ enum Command {
     /// Show the cluster, and let machines in
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Let people and programs use the cluster from elsewhere
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Use a cluster from this machine, which need not be one of its nodes
+    Login(login::Login),
+    /// Choose between the clusters that this user has logged in to
+    #[command(subcommand)]
+    Context(context::Context),
     /// Show and steer nodes
     #[command(subcommand)]
     Node(node::Node),
@@ -114,6 +122,7 @@ pub fn run() -> Outcome {
         Command::Supervise(command) => command.run(),
         Command::Config(command) => command.run(&client),
         Command::Completion(command) => command.run(),
+        Command::Context(command) => command.run(),
         Command::Reference(command) => command.run(),
         command => block_on(talk(command, &client)),
     }
@@ -152,6 +161,8 @@ async fn talk(command: Command, client: &ClientArgs) -> Outcome {
         Command::Rollout(command) => Box::pin(command.run(client)).await,
         Command::Freeze(command) => command.run(client).await,
         Command::Cluster(command) => command.run(client).await,
+        Command::Token(command) => command.run(client).await,
+        Command::Login(command) => command.run(client).await,
         Command::Node(command) => command.run(client).await,
         Command::Events(command) => command.run(client).await,
         Command::Apply(command) => Box::pin(command.run(client)).await,
@@ -160,6 +171,7 @@ async fn talk(command: Command, client: &ClientArgs) -> Outcome {
         | Command::Supervise(_)
         | Command::Config(_)
         | Command::Completion(_)
+        | Command::Context(_)
         | Command::Reference(_) => Ok(()),
     }
 }

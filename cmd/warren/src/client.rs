@@ -1,14 +1,20 @@
-//! The way to a Warren: the unix socket in its data directory.
+//! The way to a Warren: the unix socket in its data directory, or a login to a cluster elsewhere.
+
+pub mod contexts;
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::node;
 use clap::Args;
+use contexts::{Context, Contexts};
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use warren_wire::channel::{self, RESPONSE_BYTES_MAX, Target};
+use warren_wire::channel::{self, RESPONSE_BYTES_MAX, Target, connect_stranger};
 use warren_wire::v1;
 
 /// Where a node keeps everything, where nothing else is said.
@@ -37,6 +43,15 @@ pub struct ClientArgs {
     /// Socket to talk to
     #[arg(long, global = true, env = "WARREN_SOCKET", value_name = "PATH", hide_env_values = true)]
     pub socket: Option<PathBuf>,
+    /// Login to use, as `warren login` called it [default: the one of `warren context use`]
+    #[arg(
+        long,
+        global = true,
+        env = "WARREN_CONTEXT",
+        value_name = "NAME",
+        hide_env_values = true
+    )]
+    pub context: Option<String>,
 }
 
 impl ClientArgs {
@@ -55,9 +70,12 @@ impl ClientArgs {
     /// # Errors
     /// Nothing answers at the socket, with what to do about it.
     pub async fn connect(&self) -> Outcome<Client> {
+        if let Some(context) = self.chosen()? {
+            return self.connect_to(&context).await;
+        }
         let path = self.socket();
         match channel::connect(&Target::Unix(path.clone())).await {
-            Ok(channel) => Ok(Client(channel)),
+            Ok(channel) => Ok(Client { channel, auth: Auth::default() }),
             Err(error) => match self.worker() {
                 Some(failure) => Err(failure),
                 None => Err(unreachable(&path, &error)),
@@ -67,6 +85,39 @@ impl ClientArgs {
 }
 
 impl ClientArgs {
+    /// The login to use; none for the node of this machine. A socket or a data directory that is named goes before the
+    /// login of `warren context use`, and a login that is named before both.
+    fn chosen(&self) -> Outcome<Option<Context>> {
+        if let Some(name) = &self.context {
+            return Contexts::load()?.named(name).cloned().map(Some);
+        }
+        if self.socket.is_some() || self.data_dir.is_some() {
+            return Ok(None);
+        }
+        let contexts = Contexts::load()?;
+        let current = contexts.current.as_deref().map(|name| contexts.named(name).cloned());
+        current.transpose()
+    }
+
+    /// Connects to the first manager of `context` that answers.
+    ///
+    /// # Errors
+    /// None does, with the last reason.
+    pub async fn connect_to(&self, context: &Context) -> Outcome<Client> {
+        let mut why = "the login names no manager".to_owned();
+        for manager in &context.managers {
+            match connect_stranger(manager, &context.authority).await {
+                Ok(channel) => {
+                    let auth = Auth::bearer(&context.secret)?;
+                    return Ok(Client { channel, auth });
+                }
+                Err(error) => why = causes(&error),
+            }
+        }
+        Err(Failure::new(Exit::Unreachable, format!("no manager of the cluster answers: {why}"))
+            .hint("`warren context ls` shows where they were; `warren login` renews that"))
+    }
+
     /// What is said where a worker runs on the data directory: it has nothing to ask.
     fn worker(&self) -> Option<Failure> {
         if self.socket.is_some() {
@@ -101,23 +152,59 @@ fn unreachable(path: &Path, error: &(dyn Error + 'static)) -> Failure {
             format!("the socket {shown} is not yours to use"),
             "run the command as the user that Warren runs as, most often root: sudo warren …",
         ),
-        _ => {
-            let causes: Vec<String> = chain().map(ToString::to_string).collect();
-            (format!("nobody answers: {}", causes.join(": ")), "is this the socket of a Warren?")
-        }
+        _ => (format!("nobody answers: {}", causes(error)), "is this the socket of a Warren?"),
     };
     Failure::new(Exit::Unreachable, why).hint(hint)
 }
 
+/// An error with all that caused it.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Shows the access token with each call; nothing where the connection says who calls.
+#[derive(Clone, Default)]
+pub struct Auth(Option<MetadataValue<Ascii>>);
+
+impl Auth {
+    fn bearer(secret: &str) -> Outcome<Self> {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {secret}").parse().map_err(|_| {
+            Failure::new(Exit::Failed, "the login holds no token").hint("`warren login` again")
+        })?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Auth {
+    fn call(
+        &mut self,
+        mut request: tonic::Request<()>,
+    ) -> Result<tonic::Request<()>, tonic::Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// How a client of one service is reached.
+pub type Way = InterceptedService<Channel, Auth>;
+
 /// A connection to a Warren.
 #[derive(Clone)]
-pub struct Client(Channel);
+pub struct Client {
+    channel: Channel,
+    auth: Auth,
+}
 
 macro_rules! clients {
     ($($(#[$doc:meta])* $name:ident: $module:ident :: $client:ident,)*) => {
         $($(#[$doc])*
-        pub fn $name(&self) -> v1::$module::$client<Channel> {
-            v1::$module::$client::new(self.0.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
+        pub fn $name(&self) -> v1::$module::$client<Way> {
+            v1::$module::$client::with_interceptor(self.channel.clone(), self.auth.clone())
+                .max_decoding_message_size(RESPONSE_BYTES_MAX)
         })*
     };
 }
@@ -201,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_socket_says_how_to_start_one() {
         let dir = tempfile::tempdir().unwrap();
-        let args = ClientArgs { data_dir: Some(dir.path().into()), socket: None };
+        let args = ClientArgs { data_dir: Some(dir.path().into()), socket: None, context: None };
         let failure = args.connect().await.err().unwrap();
         assert_eq!(failure.exit, Exit::Unreachable as u8);
         assert!(failure.to_string().contains("warren up"), "{failure}");

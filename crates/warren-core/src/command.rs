@@ -4,7 +4,7 @@
 use crate::id::{
     Generation, LogIndex, NodeId, NoticeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId,
 };
-use crate::member::{JoinToken, Trust};
+use crate::member::{AccessToken, JoinToken, Trust};
 use crate::node::{Availability, NodeFacts, Role};
 use crate::rollout::{Back, Move, Phase as RolloutPhase, Promotion};
 use crate::service::{Actor, Freeze};
@@ -262,6 +262,18 @@ pub enum Command {
         /// Who.
         by: Actor,
     },
+    /// Lets a person or a program use the API from elsewhere.
+    AddAccessToken {
+        /// With what.
+        token: AccessToken,
+    },
+    /// Ends an access token.
+    RevokeAccessToken {
+        /// Whose.
+        name: RoleName,
+        /// Who.
+        by: Actor,
+    },
     /// Lets a machine in that shows a token.
     JoinNode {
         /// SHA-256 of the token's secret.
@@ -402,6 +414,12 @@ pub enum Rejection {
     /// No such node.
     #[error("there is no node {0}")]
     NoNode(NodeId),
+    /// No such access token.
+    #[error("there is no access token {0}")]
+    NoAccessToken(RoleName),
+    /// The name of an access token is in use.
+    #[error("there is an access token {0} already: revoke it, or choose another name")]
+    AccessNameTaken(RoleName),
     /// The name is in use.
     #[error("there is a service {name} already ({id}): update it, or choose another name")]
     NameTaken {

@@ -20,6 +20,7 @@ pub mod invariant;
 pub mod lease;
 pub mod membership;
 pub mod member;
+pub mod membership;
 pub mod node;
 pub mod notice;
 pub mod observed;

@@ -6,6 +6,7 @@
 use crate::freeze::{Calendar, FreezeWindow};
 use crate::health::Health;
 use crate::hub::{EVENTS_QUEUED, Event, Hub, Outlets};
+use crate::members::Members;
 use crate::metrics;
 use crate::options::Options;
 use crate::outbox::Outbox;
@@ -217,6 +218,8 @@ impl Manager {
         loops.spawn(named("outbox", outbox.run(stop.clone())));
         let calendar = Calendar::new(self.raft.clone(), self.windows.clone());
         loops.spawn(named("calendar", calendar.run(stop.clone())));
+        let members = Members { raft: self.raft.clone() };
+        loops.spawn(named("members", members.run(stop.clone())));
         loops.spawn(named("tally", Tally::new(self.raft.state()).run(stop.clone())));
         self.term.send_replace(Some(Term { hub: events, observed: observed_seen }));
         let ended = self.watch(term, shutdown, &mut loops, &hub_alive, &busy_since).await;

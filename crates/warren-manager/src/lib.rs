@@ -19,6 +19,7 @@ mod health;
 mod hub;
 mod joins;
 mod leader;
+mod members;
 pub mod metrics;
 mod observer;
 mod options;

@@ -51,6 +51,8 @@ pub const RELAYS_OPENED: &str = "warren_relays_total";
 pub const CALLS_REFUSED: &str = "warren_calls_refused_total";
 /// Machines that asked to join, by outcome (`let_in`, `refused`).
 pub const JOINS: &str = "warren_joins_total";
+/// Changes of who votes in Raft, by outcome (`made`, `failed`).
+pub const MEMBER_CHANGES: &str = "warren_member_changes_total";
 /// Calls of hooks, by point and outcome (`delivered`, `failed`).
 pub const HOOKS: &str = "warren_hooks_total";
 /// Calls of hooks that are to be made.
@@ -194,6 +196,7 @@ pub const ALL: &[(&str, &str, &str)] = &[
     (RELAYS, "gauge", "Requests into nodes that are open."),
     (RELAYS_OPENED, "counter", "Requests into nodes, by kind (resolve, logs, exec)."),
     (CALLS_REFUSED, "counter", "Calls that were refused because of who asked, by what they need."),
+    (MEMBER_CHANGES, "counter", "Changes of who votes in Raft, by outcome (made, failed)."),
     (JOINS, "counter", "Machines that asked to join, by outcome (let_in, refused)."),
 ];
 
@@ -365,6 +368,11 @@ pub(crate) fn refused(need: &'static str) {
 pub(crate) fn joined(let_in: bool) {
     let outcome = if let_in { "let_in" } else { "refused" };
     counter!(JOINS, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn members_changed(made: bool) {
+    let outcome = if made { "made" } else { "failed" };
+    counter!(MEMBER_CHANGES, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn relay_opened(kind: &'static str) {

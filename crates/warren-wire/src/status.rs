@@ -98,10 +98,13 @@ impl From<Rejection> for ApiError {
 
 fn code_of(rejection: &Rejection) -> Code {
     match rejection {
-        Rejection::AlreadyInitialised | Rejection::NameTaken { .. } => Code::AlreadyExists,
-        Rejection::NoService(_) | Rejection::NoNode(_) | Rejection::NotFrozen { .. } => {
-            Code::NotFound
-        }
+        Rejection::AlreadyInitialised
+        | Rejection::NameTaken { .. }
+        | Rejection::AccessNameTaken(_) => Code::AlreadyExists,
+        Rejection::NoService(_)
+        | Rejection::NoNode(_)
+        | Rejection::NoAccessToken(_)
+        | Rejection::NotFrozen { .. } => Code::NotFound,
         Rejection::NameFixed(_) => Code::InvalidArgument,
         Rejection::Conflict { .. } | Rejection::Deleting(_) | Rejection::Stale(_) => Code::Aborted,
         Rejection::NotScalable(_)

@@ -4,7 +4,7 @@ use super::*;
 use std::io::Write as _;
 
 fn client() -> ClientArgs {
-    ClientArgs { data_dir: None, socket: None }
+    ClientArgs { data_dir: None, socket: None, context: None }
 }
 
 fn nothing(_: &str) -> Option<String> {

@@ -138,6 +138,8 @@ fn service_of(command: &Command) -> Option<ServiceId> {
         | Command::SetTrust { .. }
         | Command::AddJoinToken { .. }
         | Command::RevokeJoinTokens { .. }
+        | Command::AddAccessToken { .. }
+        | Command::RevokeAccessToken { .. }
         | Command::JoinNode { .. }
         | Command::SetRole { .. }
         | Command::RemoveNode { .. }

@@ -74,6 +74,8 @@ impl State {
             Command::SetTrust { trust } => self.set_trust(*trust),
             Command::AddJoinToken { token } => self.add_join_token(now, token),
             Command::RevokeJoinTokens { role, by: _ } => Ok(self.revoke_join_tokens(role)),
+            Command::AddAccessToken { token } => self.add_access_token(now, token),
+            Command::RevokeAccessToken { name, by: _ } => self.revoke_access_token(&name),
             Command::JoinNode { token, key, facts, subnet, labels } => {
                 self.join_node(now, &token, key, *facts, subnet, labels)
             }

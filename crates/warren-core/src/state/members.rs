@@ -4,9 +4,11 @@ use super::{Now, State};
 use crate::command::{Applied, Rejection, TaskEdge};
 use crate::event::NodeChange;
 use crate::id::{NodeId, TaskId};
-use crate::member::{JOIN_TOKENS_MAX, JoinToken, Trust};
+use crate::member::{
+    ACCESS_ROLES_MAX, ACCESS_TOKENS_MAX, AccessToken, JOIN_TOKENS_MAX, JoinToken, Trust,
+};
 use crate::node::{NodeFacts, Role};
-use crate::spec::LabelKey;
+use crate::spec::{LabelKey, RoleName};
 use crate::task::{End, Phase};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
@@ -53,6 +55,46 @@ impl State {
         }
         self.stored.join_tokens.push_back(Arc::new(token));
         Ok(Applied::Done)
+    }
+
+    /// The access tokens, those that have expired included.
+    pub fn access_tokens(&self) -> impl ExactSizeIterator<Item = &Arc<AccessToken>> {
+        self.stored.access_tokens.values()
+    }
+
+    pub(super) fn add_access_token(
+        &mut self,
+        now: Now,
+        token: AccessToken,
+    ) -> Result<Applied, Rejection> {
+        let ended = self.access_tokens().filter(|known| known.expires <= now.wall);
+        let ended: Vec<RoleName> = ended.map(|known| known.name.clone()).collect();
+        for name in ended {
+            self.stored.access_tokens.remove(&name);
+        }
+        if self.stored.access_tokens.contains_key(&token.name) {
+            return Err(Rejection::AccessNameTaken(token.name));
+        }
+        let too_many = |what: &str, count: usize, max: usize| Rejection::TooMany {
+            what: what.to_owned(),
+            count: count as u64,
+            max: max as u64,
+        };
+        if self.stored.access_tokens.len() >= ACCESS_TOKENS_MAX {
+            return Err(too_many("access tokens", ACCESS_TOKENS_MAX + 1, ACCESS_TOKENS_MAX));
+        }
+        if token.roles.len() > ACCESS_ROLES_MAX {
+            return Err(too_many("roles of a token", token.roles.len(), ACCESS_ROLES_MAX));
+        }
+        self.stored.access_tokens.insert(token.name.clone(), Arc::new(token));
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn revoke_access_token(&mut self, name: &RoleName) -> Result<Applied, Rejection> {
+        match self.stored.access_tokens.remove(name) {
+            Some(_) => Ok(Applied::Done),
+            None => Err(Rejection::NoAccessToken(name.clone())),
+        }
     }
 
     pub(super) fn revoke_join_tokens(&mut self, role: Role) -> Applied {
@@ -214,6 +256,29 @@ mod tests {
             feed.apply(token(Role::Worker, u64::MAX)).unwrap();
         }
         assert!(feed.apply(token(Role::Worker, u64::MAX)).is_err(), "there is a limit");
+    }
+
+    // req: D11
+    #[test]
+    fn an_access_token_has_a_name_of_its_own_until_it_ends() {
+        let mut feed = trusted();
+        let by = || Actor("root".to_owned());
+        let add = |name: &str, expires: u64, roles: usize| {
+            let roles = (0..roles).map(|role| RoleName::parse(&format!("role-{role}")).unwrap());
+            let (name, roles) = (RoleName::parse(name).unwrap(), roles.collect());
+            let expires = WallTime(expires);
+            let token = AccessToken { name, hash: [1; 32], roles, expires, by: by() };
+            Command::AddAccessToken { token }
+        };
+        feed.apply(add("ci", u64::MAX, 1)).unwrap();
+        assert!(matches!(feed.apply(add("ci", u64::MAX, 1)), Err(Rejection::AccessNameTaken(_))));
+        assert!(matches!(feed.apply(add("all", u64::MAX, 17)), Err(Rejection::TooMany { .. })));
+        let name = RoleName::parse("ci").unwrap();
+        let revoke = Command::RevokeAccessToken { name, by: by() };
+        feed.apply(revoke.clone()).unwrap();
+        assert!(matches!(feed.apply(revoke), Err(Rejection::NoAccessToken(_))));
+        feed.apply(add("short", 0, 1)).unwrap();
+        feed.apply(add("short", u64::MAX, 1)).expect("an expired one makes room");
     }
 
     #[test]

@@ -22,11 +22,11 @@ pub use cluster::{Cluster, ClusterId};
 
 use crate::event::{Event, EventKind};
 use crate::id::{LogIndex, NodeId, NoticeId, ServiceId, TaskId};
-use crate::member::{JoinToken, Trust};
+use crate::member::{AccessToken, JoinToken, Trust};
 use crate::node::Node;
 use crate::notice::Notice;
 use crate::service::{Freeze, Service};
-use crate::spec::ServiceName;
+use crate::spec::{RoleName, ServiceName};
 use crate::task::Task;
 use crate::time::ClusterTime;
 use imbl::{OrdMap, OrdSet, Vector};
@@ -64,6 +64,7 @@ struct Stored {
     /// Who signs the certificates of nodes.
     trust: Option<Arc<Trust>>,
     join_tokens: Vector<Arc<JoinToken>>,
+    access_tokens: OrdMap<RoleName, Arc<AccessToken>>,
 }
 
 impl From<Stored> for State {

@@ -9,7 +9,8 @@ use warren_core::State;
 use warren_core::node::Role;
 use warren_core::service::Actor;
 use warren_core::spec::RoleName;
-use warren_wire::trust::{Fingerprint, peer_of};
+use warren_core::time::WallTime;
+use warren_wire::trust::{Fingerprint, TokenSecret, peer_of};
 
 /// Who sent a request, as far as the connection proves it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,11 +29,11 @@ pub enum Caller {
         /// Of its key.
         key: Fingerprint,
     },
-    /// Somebody whom another manager let in and vouches for.
-    Vouched {
+    /// Somebody with an access token, here or at the manager that sent the call on.
+    Person {
         /// Who.
         name: String,
-        /// What they may do: words of [`Caller::permissions`].
+        /// What they may do, and what they may agree to.
         roles: BTreeSet<String>,
     },
     /// Nobody known.
@@ -80,6 +81,16 @@ impl Caller {
         Self::Node { node: peer.node, manager, key: peer.key }
     }
 
+    /// Whose access token has this secret, at `now` of the wall clock.
+    #[must_use]
+    pub fn with_token(secret: &TokenSecret, state: &State, now: WallTime) -> Option<Self> {
+        let hash = secret.hash();
+        let token = state.access_tokens().find(|token| token.hash == hash)?;
+        let roles = token.roles.iter().map(|role| role.as_str().to_owned()).collect();
+        let name = token.name.as_str().to_owned();
+        (token.expires > now).then_some(Self::Person { name, roles })
+    }
+
     /// Whether the caller has what a call needs.
     #[must_use]
     pub(crate) fn may(&self, need: Need) -> bool {
@@ -89,7 +100,7 @@ impl Caller {
             | (Self::Local { .. }, _)
             | (Self::Node { .. }, Need::Node)
             | (Self::Node { manager: true, .. }, Need::Manager) => true,
-            (Self::Vouched { roles, .. }, need) => {
+            (Self::Person { roles, .. }, need) => {
                 let granted = ROLES.iter().filter(|(role, _)| roles.contains(*role));
                 granted.flat_map(|(_, needs)| *needs).any(|granted| *granted == need)
             }
@@ -103,8 +114,8 @@ impl Caller {
     pub fn roles(&self, asked: &[RoleName]) -> Vec<RoleName> {
         match self {
             Self::Local { uid: 0 } => asked.to_vec(),
-            Self::Vouched { roles, .. } if roles.contains("admin") => asked.to_vec(),
-            Self::Vouched { roles, .. } => {
+            Self::Person { roles, .. } if roles.contains("admin") => asked.to_vec(),
+            Self::Person { roles, .. } => {
                 asked.iter().filter(|role| roles.contains(role.as_str())).cloned().collect()
             }
             Self::Local { .. } | Self::Node { .. } | Self::Stranger { .. } => Vec::new(),
@@ -118,7 +129,7 @@ impl Caller {
             Self::Local { uid: 0 } => "root".to_owned(),
             Self::Local { uid } => format!("uid {uid}"),
             Self::Node { node, .. } => format!("node {node}"),
-            Self::Vouched { name, .. } => name.clone(),
+            Self::Person { name, .. } => name.clone(),
             Self::Stranger { address: Some(address) } => address.to_string(),
             Self::Stranger { address: None } => "unknown".to_owned(),
         })
@@ -129,7 +140,7 @@ impl Caller {
     pub(super) fn vouch(&self) -> Option<(String, String)> {
         let roles = match self {
             Self::Local { .. } => "admin".to_owned(),
-            Self::Vouched { roles, .. } => {
+            Self::Person { roles, .. } => {
                 roles.iter().map(String::as_str).collect::<Vec<_>>().join(",")
             }
             Self::Node { .. } | Self::Stranger { .. } => return None,

@@ -93,7 +93,7 @@ pub(super) fn vouched(headers: &HeaderMap) -> Option<Caller> {
     let (name, roles) = (text(NAME)?, text(ROLES)?);
     let roles: BTreeSet<String> =
         decode(roles).split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect();
-    Some(Caller::Vouched { name: decode(name), roles })
+    Some(Caller::Person { name: decode(name), roles })
 }
 
 /// A header holds visible ASCII only: the rest, and the per cent sign, as `%` and two digits.
@@ -137,7 +137,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_name_comes_through_a_header(name in ".*", role in "[a-z-]{1,20}") {
-            let caller = Caller::Vouched { name, roles: [role].into() };
+            let caller = Caller::Person { name, roles: [role].into() };
             let (name, roles) = caller.vouch().unwrap();
             let mut headers = HeaderMap::new();
             headers.insert(NAME, HeaderValue::from_str(&encode(&name)).unwrap());

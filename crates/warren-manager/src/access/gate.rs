@@ -7,12 +7,16 @@ use crate::metrics;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::header::AUTHORIZATION;
+use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower::{Layer, Service};
 use warren_core::id::NodeId;
+use warren_core::time::{WallTime, millis};
 use warren_raft::{Leadership, Raft};
+use warren_wire::trust::TokenSecret;
 
 /// Puts a [`Gate`] before a service.
 #[derive(Clone)]
@@ -65,6 +69,17 @@ impl GateLayer {
         {
             caller = vouched;
         }
+        if let Caller::Stranger { .. } = caller
+            && let Some(secret) = bearer(request.headers())
+        {
+            caller = Caller::with_token(&secret, &state, wall_now()).ok_or_else(|| {
+                metrics::refused("token");
+                Status::unauthenticated(
+                    "the access token is unknown, expired or revoked: `warren token create` on a manager makes another, \
+                     and `warren login` keeps it",
+                )
+            })?;
+        }
         if !caller.may(need) {
             metrics::refused(word(need));
             return Err(refusal(&caller, need));
@@ -86,6 +101,17 @@ impl GateLayer {
     }
 }
 
+/// The secret of the access token that a request shows.
+fn bearer(headers: &HeaderMap) -> Option<TokenSecret> {
+    let shown: &str = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    TokenSecret::parse(shown.strip_prefix("Bearer ")?.trim())
+}
+
+fn wall_now() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(millis(since))
+}
+
 fn refusal(caller: &Caller, need: Need) -> Status {
     let wanted = match need {
         Need::Nothing => "nothing",
@@ -102,7 +128,7 @@ fn refusal(caller: &Caller, need: Need) -> Status {
         Caller::Stranger { .. } => Status::unauthenticated(format!(
             "nobody is known who calls from {who}: this call needs {wanted}"
         )),
-        Caller::Local { .. } | Caller::Node { .. } | Caller::Vouched { .. } => {
+        Caller::Local { .. } | Caller::Node { .. } | Caller::Person { .. } => {
             Status::permission_denied(format!("{who} may not do this: it needs {wanted}"))
         }
     }

@@ -1,28 +1,13 @@
 //! The cluster as a whole. Answers also where nobody leads: that is what one asks then.
 
 use super::actor::actor;
-use super::nodes::role;
 use super::{Api, CALL_TIMEOUT};
-use std::ops::RangeInclusive;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::{Request, Response, Status};
 use v1::clusters_server::Clusters;
-use warren_core::command::Command;
 use warren_core::id::NodeId;
 use warren_core::member::JoinToken;
-use warren_core::service::Actor;
-use warren_core::time::{WallTime, millis};
 use warren_raft::Leadership;
-use warren_wire::status::{ApiError, Code};
-use warren_wire::trust::{TokenSecret, TrustError, sha256};
 use warren_wire::v1;
-
-/// For how long a join token lets machines in where nothing is said: long enough to set a cluster up.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
-
-/// What may be said.
-const TOKEN_LIFETIMES: RangeInclusive<Duration> =
-    Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 3_600);
 
 #[tonic::async_trait]
 impl Clusters for Api {
@@ -48,15 +33,34 @@ impl Clusters for Api {
         request: Request<v1::RevokeJoinTokensRequest>,
     ) -> Result<Response<v1::RevokeJoinTokensResponse>, Status> {
         let by = actor(&request);
-        let request = request.into_inner();
-        let work = Box::pin(async move {
-            let role = role("role", &request.role)?;
-            let state = self.look().await?.state;
-            let there = state.join_tokens().filter(|token| token.role == role).count();
-            self.propose(Command::RevokeJoinTokens { role, by }).await?;
-            Ok(v1::RevokeJoinTokensResponse { revoked: count(there) })
-        });
+        let work = Box::pin(self.revoke_tokens(request.into_inner(), by));
         self.call("RevokeJoinTokens", CALL_TIMEOUT, work).await
+    }
+
+    async fn create_access_token(
+        &self,
+        request: Request<v1::CreateAccessTokenRequest>,
+    ) -> Result<Response<v1::CreateAccessTokenResponse>, Status> {
+        let by = actor(&request);
+        let work = Box::pin(self.make_access(request.into_inner(), by));
+        self.call("CreateAccessToken", CALL_TIMEOUT, work).await
+    }
+
+    async fn list_access_tokens(
+        &self,
+        _request: Request<v1::ListAccessTokensRequest>,
+    ) -> Result<Response<v1::ListAccessTokensResponse>, Status> {
+        let work = Box::pin(self.access_tokens());
+        self.call("ListAccessTokens", CALL_TIMEOUT, work).await
+    }
+
+    async fn revoke_access_token(
+        &self,
+        request: Request<v1::RevokeAccessTokenRequest>,
+    ) -> Result<Response<v1::RevokeAccessTokenResponse>, Status> {
+        let by = actor(&request);
+        let work = Box::pin(self.revoke_access(request.into_inner(), by));
+        self.call("RevokeAccessToken", CALL_TIMEOUT, work).await
     }
 }
 
@@ -71,42 +75,8 @@ impl Api {
         }
     }
 
-    async fn make_token(
-        &self,
-        request: v1::CreateJoinTokenRequest,
-        by: Actor,
-    ) -> Result<v1::CreateJoinTokenResponse, ApiError> {
-        let role = role("role", &request.role)?;
-        let lifetime = match request.lifetime_ms {
-            0 => TOKEN_LIFETIME,
-            ms => Duration::from_millis(ms),
-        };
-        if !TOKEN_LIFETIMES.contains(&lifetime) {
-            return Err(ApiError::field("lifetime_ms", "write from a minute to a year"));
-        }
-        let look = self.look().await?;
-        let trust = look.state.trust().ok_or_else(|| {
-            ApiError::unavailable("the cluster has no authority yet: try again shortly")
-        })?;
-        let failed = |error: TrustError| ApiError::new(Code::Internal, error.to_string());
-        let secret = TokenSecret::generate().map_err(failed)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let expires = WallTime(millis(now + lifetime));
-        let token = JoinToken { hash: secret.hash(), role, expires, by: by.clone() };
-        if request.rotate {
-            self.propose(Command::RevokeJoinTokens { role, by }).await?;
-        }
-        self.propose(Command::AddJoinToken { token }).await?;
-        let token = warren_wire::trust::JoinToken { authority: sha256(&trust.authority), secret };
-        Ok(v1::CreateJoinTokenResponse {
-            token: token.to_string(),
-            expires_unix_ms: expires.0,
-            managers: self.managers().into_iter().map(|manager| manager.address).collect(),
-        })
-    }
-
     /// The managers, as Raft knows them.
-    fn managers(&self) -> Vec<v1::Manager> {
+    pub(super) fn managers(&self) -> Vec<v1::Manager> {
         let status = self.backend.raft.status();
         let shown = |votes| {
             move |(node, address): (NodeId, String)| v1::Manager {

@@ -19,6 +19,7 @@ mod rollouts;
 mod router;
 mod services;
 mod tasks;
+mod tokens;
 mod update;
 mod versions;
 mod watched;

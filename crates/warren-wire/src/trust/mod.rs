@@ -19,7 +19,7 @@ pub use tls::{
     Credentials, HANDSHAKE_TIMEOUT, Hot, MANAGER_NAME, Pinned, acceptor, install_provider,
     node_name, pin_authority,
 };
-pub use token::{JoinToken, TokenError, TokenSecret};
+pub use token::{AccessToken, JoinToken, TokenError, TokenSecret};
 
 /// Why keys or certificates are of no use.
 #[derive(Debug, thiserror::Error)]

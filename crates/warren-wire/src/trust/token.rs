@@ -1,5 +1,5 @@
-//! Join tokens: `WRN-1-<SHA-256 of the authority's certificate>-<secret>`. Who has one knows whom to trust, and is
-//! trusted once.
+//! Tokens: `WRN-1-<SHA-256 of the authority's certificate>-<secret>` for machines that join, the same with `WRA-1-` for
+//! people and programs. Who has one knows whom to trust, and is trusted for what the cluster keeps of its secret.
 
 use super::{TrustError, hex, random, unhex};
 use sha2::{Digest, Sha256};
@@ -7,8 +7,11 @@ use std::fmt;
 use std::str::FromStr;
 use zeroize::Zeroizing;
 
-/// How a token of this form begins.
-const PREFIX: &str = "WRN-1-";
+/// How a join token begins.
+const JOIN: &str = "WRN-1-";
+
+/// How an access token begins.
+const ACCESS: &str = "WRA-1-";
 
 /// Bytes of a secret: 128 bits that nobody guesses.
 const SECRET_BYTES: usize = 16;
@@ -51,45 +54,67 @@ impl TokenSecret {
     }
 }
 
-/// What a machine needs to join.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct JoinToken {
-    /// SHA-256 of the authority's certificate: nobody else can pose as the cluster.
-    pub authority: [u8; 32],
-    /// What lets it in.
-    pub secret: TokenSecret,
-}
-
-impl fmt::Display for JoinToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}-{}", hex(&self.authority), *self.secret.to_text())
-    }
-}
-
 /// A text that is no token. It does not repeat the text, which may be most of a real one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenError {
     /// It begins otherwise.
-    #[error(
-        "a join token begins with {PREFIX}: copy the whole of what `warren cluster token` printed"
-    )]
-    Prefix,
+    #[error("such a token begins with {prefix}: copy the whole of what `{command}` printed")]
+    Prefix {
+        /// How it should begin.
+        prefix: &'static str,
+        /// What prints one.
+        command: &'static str,
+    },
     /// A part of it is missing or wrong.
     #[error(
-        "the join token is not complete: after {PREFIX} it has 64 hexadecimal digits, a dash and 32 more; \
-         copy the whole of what `warren cluster token` printed"
+        "the token is not complete: after {prefix} it has 64 hexadecimal digits, a dash and 32 more; copy the whole \
+         of what `{command}` printed"
     )]
-    Parts,
+    Parts {
+        /// How it begins.
+        prefix: &'static str,
+        /// What prints one.
+        command: &'static str,
+    },
 }
 
-impl FromStr for JoinToken {
-    type Err = TokenError;
+macro_rules! tokens {
+    ($($(#[$doc:meta])* $name:ident: $prefix:expr, $command:literal,)*) => {
+        $($(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct $name {
+            /// SHA-256 of the authority's certificate: nobody else can pose as the cluster.
+            pub authority: [u8; 32],
+            /// What opens the door.
+            pub secret: TokenSecret,
+        }
 
-    fn from_str(text: &str) -> Result<Self, TokenError> {
-        let parts = text.trim().strip_prefix(PREFIX).ok_or(TokenError::Prefix)?;
-        let (authority, secret) = parts.split_once('-').ok_or(TokenError::Parts)?;
-        let authority = unhex(authority).ok_or(TokenError::Parts)?;
-        let secret = TokenSecret::parse(secret).ok_or(TokenError::Parts)?;
-        Ok(Self { authority, secret })
-    }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}-{}", $prefix, hex(&self.authority), *self.secret.to_text())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = TokenError;
+
+            fn from_str(text: &str) -> Result<Self, TokenError> {
+                let (prefix, command) = ($prefix, $command);
+                let missing = TokenError::Parts { prefix, command };
+                let parts = text.trim().strip_prefix(prefix);
+                let parts = parts.ok_or(TokenError::Prefix { prefix, command })?;
+                let (authority, secret) = parts.split_once('-').ok_or(missing)?;
+                let authority = unhex(authority).ok_or(missing)?;
+                let secret = TokenSecret::parse(secret).ok_or(missing)?;
+                Ok(Self { authority, secret })
+            }
+        })*
+    };
+}
+
+tokens! {
+    /// What a machine needs to join.
+    JoinToken: JOIN, "warren cluster token",
+    /// What a person or a program needs to use the API from elsewhere.
+    AccessToken: ACCESS, "warren token create",
 }

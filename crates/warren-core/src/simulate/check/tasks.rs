@@ -47,6 +47,8 @@ impl Cluster {
             | Command::SetTrust { .. }
             | Command::AddJoinToken { .. }
             | Command::RevokeJoinTokens { .. }
+            | Command::AddAccessToken { .. }
+            | Command::RevokeAccessToken { .. }
             | Command::JoinNode { .. }
             | Command::SetRole { .. }
             | Command::RemoveNode { .. }
