@@ -18,7 +18,6 @@ pub mod health;
 pub mod id;
 pub mod invariant;
 pub mod lease;
-pub mod membership;
 pub mod member;
 pub mod membership;
 pub mod node;

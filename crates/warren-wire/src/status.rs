@@ -168,7 +168,9 @@ fn advice(status: &Status) -> Option<&'static str> {
         Code::DeadlineExceeded => {
             Some("it may or may not have been done: look at the result, then try again")
         }
-        Code::PermissionDenied => Some("run it as root, or as the user who runs warren"),
+        Code::PermissionDenied => Some(
+            "have somebody do it who may, or give you the role: `warren token ls` shows who has which",
+        ),
         Code::Ok
         | Code::Cancelled
         | Code::Unknown

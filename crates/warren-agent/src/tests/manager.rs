@@ -113,6 +113,7 @@ pub(crate) fn welcome(epoch: u32) -> v1::Welcome {
         zone: "warren".to_owned(),
         protocol: 1,
         managers: Vec::new(),
+        role: "worker".to_owned(),
     }
 }
 
@@ -217,7 +218,8 @@ impl Session {
             }
             FromAgent::Beat(beat) => {
                 self.beat = Some(beat);
-                self.send(ToAgent::BeatAck(v1::BeatAck { lease_ms: 3_000 })).await;
+                self.send(ToAgent::BeatAck(v1::BeatAck { lease_ms: 3_000, role: String::new() }))
+                    .await;
             }
             FromAgent::RelayReply(reply) => self.replies.push(reply),
             FromAgent::TrafficApplied(applied) => self.traffic = Some(applied.epoch),

@@ -114,7 +114,8 @@ fn listen(
         let to = Move::Clock { running: false };
         planner.plan.commands.push(Command::MoveRollout { service, rollout, seq, to });
     }
-    let mut report = ServiceReport::default();
+    let desired = planner.wanted(service).count();
+    let mut report = ServiceReport { desired, ..ServiceReport::default() };
     planner.wake(until);
     let (reason, until) = (WaitReason::Listening, Some(until));
     report.wait(Wait { slot: None, reason, since: Some(planner.observed.since), until });

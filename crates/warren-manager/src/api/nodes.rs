@@ -5,12 +5,14 @@ use super::{Api, CALL_TIMEOUT, lookup};
 use std::collections::BTreeSet;
 use tonic::{Request, Response, Status};
 use v1::nodes_server::Nodes;
+use warren_core::State;
 use warren_core::command::{Command, Rejection};
 use warren_core::id::NodeId;
+use warren_core::membership;
 use warren_core::node::{Availability, Role};
 use warren_core::spec::FieldError;
 use warren_wire::convert::{labels, text};
-use warren_wire::status::ApiError;
+use warren_wire::status::{ApiError, Code};
 use warren_wire::v1;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -82,7 +84,11 @@ impl Nodes for Api {
         let request = request.into_inner();
         let work = Box::pin(async move {
             let role = role("role", &request.role)?;
-            let node = lookup::node(&self.look().await?.state, &request.node_id)?;
+            let state = self.look().await?.state;
+            let node = lookup::node(&state, &request.node_id)?;
+            if role == Role::Worker {
+                self.check_leave(&state, node.id)?;
+            }
             self.propose(Command::SetRole { node: node.id, role, by }).await?;
             Ok(v1::SetNodeRoleResponse { node: Some(self.shown_node(node.id)?) })
         });
@@ -105,6 +111,22 @@ impl Nodes for Api {
 }
 
 impl Api {
+    /// Refuses a manager's leave that would leave the others without a majority.
+    fn check_leave(&self, state: &State, leaving: NodeId) -> Result<(), ApiError> {
+        let name = |id: &NodeId| {
+            let node = state.node(*id);
+            node.map_or_else(|| id.to_string(), |node| node.facts.hostname.to_string())
+        };
+        let voters = self.backend.raft.status().voters;
+        let voters = voters.keys().map(|id| (*id, name(id))).collect();
+        let up = state.nodes().filter(|node| node.up).map(|node| node.id).collect();
+        let verdict = membership::quorum_after(&voters, &up, leaving);
+        if verdict.is_safe() {
+            return Ok(());
+        }
+        Err(ApiError::new(Code::FailedPrecondition, verdict.to_string()))
+    }
+
     fn shown_node(&self, id: NodeId) -> Result<v1::Node, ApiError> {
         let look = self.glance();
         let node = look.state.node(id).ok_or(Rejection::NoNode(id))?;

@@ -36,7 +36,7 @@ impl Bench {
         let options = options(dir.path(), dir.path().join("none.sock"));
         let (agent, published) = Agent::new(options, sim.opener()).unwrap();
         let (keep, _) = watch::channel(Arc::new(cached.clone()));
-        let desk = Desk::new(agent.options, agent.key, 1, &cached, agent.publish, keep);
+        let desk = Desk::new(agent.options, 1, &cached, agent.publish, keep);
         let (news, news_out) = mpsc::channel(NEWS_QUEUED);
         let (looked, looked_out) = mpsc::channel(LOOKED_QUEUED);
         let floor = Floor::new(agent.open, &cached, news, looked);
