@@ -90,6 +90,9 @@ pub struct NodeFlags {
     /// Addresses that a new cluster gives to the tasks of its nodes
     #[arg(long, value_name = "CIDR")]
     pub pool: Option<String>,
+    /// How containers of other nodes are reached: auto, host-gw, vxlan or none
+    #[arg(long, value_name = "BACKEND")]
+    pub network: Option<String>,
     /// Where a manager serves other machines
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -137,6 +140,7 @@ impl NodeFlags {
             ("store", self.store.clone()),
             ("zone", self.zone.clone()),
             ("pool", self.pool.clone()),
+            ("network", self.network.clone()),
             ("listen", self.listen.clone()),
             ("advertise", self.advertise.clone()),
             ("join", self.join.clone()),

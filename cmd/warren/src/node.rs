@@ -12,6 +12,7 @@ mod join;
 mod logging;
 mod manager;
 mod metrics;
+mod network;
 mod parts;
 mod port;
 mod ready;

@@ -19,6 +19,8 @@ pub enum TaskKind {
     Remote,
     /// What the API's health service answers.
     ApiHealth,
+    /// The way between containers of different nodes.
+    Network,
     /// The node's certificate.
     Certificates,
     /// The node's own tasks.
@@ -48,11 +50,12 @@ pub enum OnEnd {
 
 impl TaskKind {
     /// All of them, in the order in which they are told to stop.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Api,
         Self::Port,
         Self::Remote,
         Self::ApiHealth,
+        Self::Network,
         Self::Certificates,
         Self::Agent,
         Self::Sessions,
@@ -70,6 +73,7 @@ impl TaskKind {
             Self::Port => "port",
             Self::Remote => "remote",
             Self::ApiHealth => "api health",
+            Self::Network => "network",
             Self::Certificates => "certificates",
             Self::Agent => "agent",
             Self::Sessions => "sessions",
@@ -91,7 +95,9 @@ impl TaskKind {
             | Self::Dns
             | Self::Manager
             | Self::Raft => OnEnd::StopNode,
-            Self::ApiHealth | Self::Certificates | Self::Http | Self::Upkeep => OnEnd::Log,
+            Self::ApiHealth | Self::Network | Self::Certificates | Self::Http | Self::Upkeep => {
+                OnEnd::Log
+            }
         }
     }
 
@@ -100,7 +106,7 @@ impl TaskKind {
         match self {
             // A client that holds a stream open does not hold up the node.
             Self::Api | Self::Port | Self::Remote | Self::Sessions => Duration::from_secs(2),
-            Self::ApiHealth | Self::Certificates | Self::Http | Self::Upkeep => {
+            Self::ApiHealth | Self::Network | Self::Certificates | Self::Http | Self::Upkeep => {
                 Duration::from_secs(1)
             }
             Self::Agent | Self::Dns | Self::Manager => Duration::from_secs(6),

@@ -25,7 +25,7 @@ pub use pool::{ANSWER_SIZE_MAX, Drawn, Pool, Target};
 
 use crate::id::TaskId;
 use crate::spec::{HostName, ServiceName};
-use crate::traffic::TrafficView;
+use crate::traffic::{Host, TrafficView};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -140,7 +140,7 @@ pub struct Index {
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Hosts {
-    by_name: BTreeMap<HostName, IpAddr>,
+    by_name: BTreeMap<HostName, Host>,
     by_address: BTreeMap<IpAddr, Vec<HostName>>,
     /// The ends of names of several labels, as in `example` for `a.example`: they exist and have no
     /// data.
@@ -303,12 +303,12 @@ impl Index {
     fn host(&self, labels: &[&[u8]], kind: Kind) -> Answer {
         let name = String::from_utf8_lossy(&labels.join(&b'.')).into_owned();
         let Ok(host) = HostName::parse(&name) else { return Answer::NoSuchName };
-        match (self.hosts.by_name.get(&host), kind) {
+        match (self.hosts.by_name.get(&host).map(|host| host.address), kind) {
             (Some(IpAddr::V4(address)), Kind::A) => {
-                records(crate::traffic::TTL, vec![Data::A(*address)])
+                records(crate::traffic::TTL, vec![Data::A(address)])
             }
             (Some(IpAddr::V6(address)), Kind::Aaaa) => {
-                records(crate::traffic::TTL, vec![Data::Aaaa(*address)])
+                records(crate::traffic::TTL, vec![Data::Aaaa(address)])
             }
             (Some(_), _) => Answer::NoData,
             (None, _) if self.hosts.suffixes.contains(&name) => Answer::NoData,
@@ -339,11 +339,11 @@ impl Index {
 }
 
 impl Hosts {
-    fn new(by_name: &BTreeMap<HostName, IpAddr>) -> Self {
+    fn new(by_name: &BTreeMap<HostName, Host>) -> Self {
         let mut by_address: BTreeMap<IpAddr, Vec<HostName>> = BTreeMap::new();
         let mut suffixes = BTreeSet::new();
-        for (name, address) in by_name {
-            by_address.entry(*address).or_default().push(name.clone());
+        for (name, host) in by_name {
+            by_address.entry(host.address).or_default().push(name.clone());
             let mut rest = name.as_str();
             while let Some((_, suffix)) = rest.split_once('.') {
                 suffixes.insert(suffix.to_owned());

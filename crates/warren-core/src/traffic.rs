@@ -1,6 +1,7 @@
 //! Where traffic goes: what every resolver and proxy answers from.
 
 use crate::id::{NodeId, RevisionNumber, TaskId};
+use crate::node::Node;
 use crate::observed::Observed;
 use crate::rollout::{Phase, Rollout};
 use crate::service::Service;
@@ -8,6 +9,7 @@ use crate::spec::{HostName, Port, ServiceName};
 use crate::state::State;
 use crate::time::ClusterTime;
 use crate::units::Weight;
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,8 +35,28 @@ pub struct TrafficView {
     pub zone: String,
     /// By service name.
     pub services: BTreeMap<ServiceName, Arc<ServiceTraffic>>,
-    /// The nodes' own addresses, by host name (`HOST.node`).
-    pub hosts: BTreeMap<HostName, IpAddr>,
+    /// The nodes, by host name (`HOST.node`).
+    pub hosts: BTreeMap<HostName, Host>,
+}
+
+/// A node, as others reach it and what runs there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Host {
+    /// Which.
+    pub node: NodeId,
+    /// The machine's own address.
+    pub address: IpAddr,
+    /// The addresses of its containers; absent where its tasks are processes, which are reached at loopback.
+    pub subnet: Option<Ipv4Net>,
+}
+
+impl Host {
+    /// What others are told of `node`.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        let subnet = node.facts.has_containers().then_some(node.subnet);
+        Self { node: node.id, address: node.facts.address, subnet }
+    }
 }
 
 impl TrafficView {
@@ -142,10 +164,7 @@ pub fn view(state: &State, observed: &Observed) -> TrafficView {
                 (service.spec.name.clone(), Arc::new(service_traffic(state, observed, service)))
             })
             .collect(),
-        hosts: state
-            .nodes()
-            .map(|node| (node.facts.hostname.clone(), node.facts.address))
-            .collect(),
+        hosts: state.nodes().map(|node| (node.facts.hostname.clone(), Host::of(node))).collect(),
     }
 }
 

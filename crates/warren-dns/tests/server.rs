@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use warren_core::id::{NodeId, RevisionNumber, TaskId};
 use warren_core::spec::{HostName, Port, PortName, Protocol, ServiceName};
-use warren_core::traffic::{Endpoint, ServiceTraffic, TrafficView};
+use warren_core::traffic::{Endpoint, Host, ServiceTraffic, TrafficView};
 use warren_core::units::Weight;
 use warren_dns::{Options, Server};
 
@@ -149,7 +149,8 @@ fn view_of(epoch: u64, web: ServiceTraffic) -> TrafficView {
     let empty = ServiceTraffic::default();
     let named = |(name, traffic)| (ServiceName::parse(name).unwrap(), Arc::new(traffic));
     let host = |name: &str, address: &str| {
-        (HostName::parse(name).unwrap(), address.parse::<IpAddr>().unwrap())
+        let address: IpAddr = address.parse().unwrap();
+        (HostName::parse(name).unwrap(), Host { node: NodeId(1), address, subnet: None })
     };
     TrafficView {
         epoch,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use warren_core::id::ServiceId;
 use warren_core::observed::Observed;
-use warren_core::traffic::{self, TrafficView};
+use warren_core::traffic::{self, Host, TrafficView};
 use warren_core::{Changes, State};
 
 /// The view as last computed, and what has changed under it.
@@ -43,8 +43,8 @@ impl Traffic {
             if old_node.map(|node| node.up) != new_node.map(|node| node.up) {
                 self.dirty.extend(new.tasks_on(*id).map(|task| task.service));
             }
-            self.hosts |= old_node.map(|node| (&node.facts.hostname, node.facts.address))
-                != new_node.map(|node| (&node.facts.hostname, node.facts.address));
+            self.hosts |= old_node.map(|node| (&node.facts.hostname, Host::of(node)))
+                != new_node.map(|node| (&node.facts.hostname, Host::of(node)));
         }
         self.remove_gone(old, new);
     }
@@ -89,7 +89,7 @@ impl Traffic {
             zone.clone_into(&mut view.zone);
         }
         if std::mem::take(&mut self.hosts) {
-            let hosts = state.nodes().map(|n| (n.facts.hostname.clone(), n.facts.address));
+            let hosts = state.nodes().map(|node| (node.facts.hostname.clone(), Host::of(node)));
             Arc::make_mut(&mut self.view).hosts = hosts.collect();
         }
         let differs = !Arc::ptr_eq(&self.view, &self.told);

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use warren_core::spec::{HostName, LABEL_VALUE_BYTES_MAX, LabelKey};
+use warren_drivers::network::Backend;
 use warren_manager::FreezeWindow;
 use warren_wire::channel::Target;
 use warren_wire::trust::JoinToken;
@@ -79,6 +80,7 @@ pub struct NodeConfig {
     pub store: StoreChoice,
     pub zone: String,
     pub pool: Ipv4Net,
+    pub network: Backend,
     pub listen: SocketAddr,
     /// Absent: the address that the machine sends from.
     pub advertise: Option<IpAddr>,
@@ -139,6 +141,7 @@ impl NodeConfig {
                 .one_of("store", &[("redb", StoreChoice::Redb), ("sled", StoreChoice::Sled)])?,
             zone: read.with("zone", zone)?,
             pool: read.with("pool", pool)?,
+            network: read.with("network", Backend::from_str)?,
             listen: read.with("listen", address)?,
             advertise: read.with("advertise", advertised)?,
             join: join(&read)?,

@@ -66,7 +66,8 @@ pub async fn found(
     let id = agree(raft, config, &seal).await?;
     let cluster = id.to_string();
     let managers = vec![address.to_owned()];
-    let member = Member { node: FIRST_NODE, role: Role::Manager, cluster, managers };
+    let pool = raft.state().borrow().cluster().map_or(config.pool, |cluster| cluster.pool);
+    let member = Member { node: FIRST_NODE, role: Role::Manager, cluster, pool, managers };
     let keeper = Keeper::new(raft.clone(), seal);
     let holder =
         Holder { identity: Arc::clone(identity), dir: Arc::clone(dir), member: member.clone() };

@@ -3,6 +3,7 @@
 
 use super::data_dir::DataDir;
 use crate::failure::{Exit, Failure, Outcome};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tokio::sync::watch;
@@ -29,6 +30,8 @@ pub struct Member {
     pub role: Role,
     /// 16 hexadecimal digits.
     pub cluster: String,
+    /// Where its nodes get their subnets from.
+    pub pool: Ipv4Net,
     /// Where managers could be reached last.
     pub managers: Vec<String>,
 }

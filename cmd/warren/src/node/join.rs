@@ -71,6 +71,7 @@ fn member_of(joined: &v1::JoinResponse) -> Outcome<Member> {
             _ => return Err(strange("role")),
         },
         cluster: ClusterId(joined.cluster_id).to_string(),
+        pool: joined.pool.parse().map_err(|_| strange("pool"))?,
         managers: joined.managers.clone(),
     })
 }

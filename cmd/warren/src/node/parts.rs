@@ -5,6 +5,7 @@ use super::data_dir::{DataDir, Run};
 use super::facts::{facts, hello};
 use super::identity::{Identity, Member};
 use super::manager::{ManagerPart, Running};
+use super::network::NodeNetwork;
 use super::ready::Ready;
 use super::runtime::NodeRuntime;
 use super::{dns, http, metrics, port, subnet};
@@ -12,7 +13,7 @@ use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::tasks::{TaskKind, Tasks};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use warren_agent::{Agent, Membership, Published, Residue};
 use warren_core::node::{NodeFacts, Role};
+use warren_drivers::network::Owner;
 use warren_wire::channel::Target;
 
 /// How often a starting node looks whether all of it is there.
@@ -33,6 +35,7 @@ pub struct Parts {
     http: Option<TcpListener>,
     agent: Agent,
     published: Published,
+    address: IpAddr,
     dns: warren_dns::Server,
     /// Absent in a node that is about to make its cluster.
     member: Option<Member>,
@@ -45,6 +48,8 @@ pub struct Parts {
 pub struct Started {
     holder: Holder,
     published: Published,
+    /// Between this node's containers and those of others; absent where tasks are processes.
+    pub network: Option<NodeNetwork>,
 }
 
 impl Started {
@@ -109,6 +114,7 @@ impl Parts {
             http,
             agent,
             published,
+            address: facts.address,
             dns,
             member,
             manager,
@@ -160,12 +166,15 @@ impl Parts {
             dir: Arc::clone(dir),
             member: running.member.clone(),
         };
-        let signer = match &running.keeper {
-            Some(keeper) => Signer::Itself(keeper.clone()),
-            None => Signer::Managers(self.published.managers.clone()),
-        };
-        let fresh = holder.clone();
-        tasks.spawn_simple(TaskKind::Certificates, |stop| fresh.keep_fresh(signer, stop));
+        keep_certified(&holder, &running, &self.published, tasks);
+        let network = containers.then(|| {
+            let owner = Owner { tag: running.member.cluster.clone(), pool: running.member.pool };
+            NodeNetwork { owner, backend: config.network, address: self.address }
+        });
+        if let Some(network) = network.clone() {
+            let known = self.published.clone();
+            tasks.spawn_simple(TaskKind::Network, |stop| network.run(known, stop));
+        }
         let me = or_broken(tasks, membership(&self.published)).await?;
         let mut all_dns = dns_addresses.clone();
         if containers {
@@ -189,8 +198,17 @@ impl Parts {
         };
         dir.tell_run(&run)?;
         log_up(&run);
-        Ok(Started { holder, published: self.published })
+        Ok(Started { holder, published: self.published, network })
     }
+}
+
+fn keep_certified(holder: &Holder, running: &Running, published: &Published, tasks: &mut Tasks) {
+    let signer = match &running.keeper {
+        Some(keeper) => Signer::Itself(keeper.clone()),
+        None => Signer::Managers(published.managers.clone()),
+    };
+    let holder = holder.clone();
+    tasks.spawn_simple(TaskKind::Certificates, |stop| holder.keep_fresh(signer, stop));
 }
 
 fn serve_http(

@@ -98,8 +98,8 @@ async fn once(
             return Ok(Next::End);
         }
     };
-    let role = match started {
-        Ok(role) => role,
+    let started = match started {
+        Ok(started) => started,
         Err(failure) => {
             end(Stop::Asked, residue, tasks, config, dir).await?;
             return Err(failure);
@@ -108,7 +108,7 @@ async fn once(
     let (stop, broken) = tokio::select! {
         stop = signals.next() => (stop, None),
         broken = tasks.broken() => (Stop::Asked, Some(broken)),
-        role = role.changes() => {
+        role = started.changes() => {
             tracing::info!(%role, "the cluster wants this node to be something else, starting anew as that");
             end(Stop::Asked, residue, tasks, config, dir).await?;
             if role == Role::Worker {
@@ -117,7 +117,11 @@ async fn once(
             return Ok(Next::Again);
         }
     };
+    let down = matches!(stop, Stop::Down { .. });
     end(stop, residue, tasks, config, dir).await?;
+    if let (true, Some(network)) = (down, &started.network) {
+        network.clear().await;
+    }
     match broken {
         None => Ok(Next::End),
         Some(broken) => Err(Failure::new(Exit::Failed, broken)

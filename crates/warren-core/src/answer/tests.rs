@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::{NodeId, RevisionNumber};
 use crate::spec::{Port, PortName, Protocol};
-use crate::traffic::{Endpoint, ServiceTraffic};
+use crate::traffic::{Endpoint, Host, ServiceTraffic};
 use crate::units::Weight;
 use proptest::prelude::*;
 
@@ -44,7 +44,8 @@ fn service(weights: &[(u32, u16)], endpoints: Vec<Endpoint>) -> ServiceTraffic {
 fn view(services: impl IntoIterator<Item = (&'static str, ServiceTraffic)>) -> TrafficView {
     let named = |(name, traffic)| (ServiceName::parse(name).unwrap(), Arc::new(traffic));
     let host = |name: &str, address: &str| {
-        (HostName::parse(name).unwrap(), address.parse::<IpAddr>().unwrap())
+        let address: IpAddr = address.parse().unwrap();
+        (HostName::parse(name).unwrap(), Host { node: NodeId(1), address, subnet: None })
     };
     TrafficView {
         epoch: 12,

@@ -130,6 +130,15 @@ impl State {
                  `warren node demote` change that",
             ));
         }
+        let hostname = &facts.hostname;
+        let taken =
+            |node: &&Arc<crate::node::Node>| node.facts.hostname == *hostname && node.key != key;
+        if let Some(other) = self.nodes().find(taken) {
+            return Err(refuse(&format!(
+                "{} is called {hostname} already: choose another name with --hostname, or remove that node",
+                other.id
+            )));
+        }
         self.admit_node(now, key, role, facts, subnet, labels)
     }
 

@@ -12,7 +12,7 @@ use warren_core::converge::Status;
 use warren_core::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
 use warren_core::spec::{REPLICAS_MAX, UpdateSettings, profile};
 use warren_core::task::{DeploymentState, End, Phase, Track};
-use warren_core::traffic::{Endpoint, ServiceTraffic, TrafficView};
+use warren_core::traffic::{Endpoint, Host, ServiceTraffic, TrafficView};
 use warren_core::units::Weight;
 
 proptest! {
@@ -137,7 +137,15 @@ fn view() -> impl Strategy<Value = TrafficView> {
         },
     );
     let services = btree_map(name, service, 0..4);
-    let hosts = btree_map(host, any::<std::net::IpAddr>(), 0..3);
+    let address = any::<std::net::IpAddr>();
+    let subnet =
+        prop::option::of((0..255_u8).prop_map(|c| Ipv4Net::new_assert([10, 210, c, 0].into(), 24)));
+    let at = (0..9_u64, address, subnet).prop_map(|(node, address, subnet)| Host {
+        node: NodeId(node),
+        address,
+        subnet,
+    });
+    let hosts = btree_map(host, at, 0..3);
     (0..9_u64, "[a-z]{1,5}", services, hosts)
         .prop_map(|(epoch, zone, services, hosts)| TrafficView { epoch, zone, services, hosts })
 }

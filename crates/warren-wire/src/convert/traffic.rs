@@ -1,11 +1,11 @@
 //! Where traffic goes, in full and as a difference.
 
-use super::{item, narrow, template, text};
+use super::{given, item, narrow, template, text};
 use crate::v1;
 use std::sync::Arc;
 use warren_core::id::RevisionNumber;
 use warren_core::spec::FieldError;
-use warren_core::traffic::{Endpoint, ServiceTraffic, TrafficView};
+use warren_core::traffic::{Endpoint, Host, ServiceTraffic, TrafficView};
 use warren_core::units::Weight;
 
 /// The whole view.
@@ -35,9 +35,11 @@ fn diff(old: &TrafficView, new: &TrafficView, full: bool) -> v1::Traffic {
         services: changed.map(|(name, service)| render(name.as_str(), service)).collect(),
         removed_services: gone.map(ToString::to_string).collect(),
         hosts: hosts
-            .map(|(name, address)| v1::Host {
+            .map(|(name, host)| v1::Host {
                 hostname: name.to_string(),
-                address: address.to_string(),
+                address: host.address.to_string(),
+                node_id: host.node.to_string(),
+                subnet: host.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
             })
             .collect(),
         removed_hosts: hosts_gone.map(ToString::to_string).collect(),
@@ -64,8 +66,12 @@ pub fn merge(view: &TrafficView, message: v1::Traffic) -> Result<TrafficView, Fi
         next.hosts.remove(&text("removed_hosts", name)?);
     }
     for host in message.hosts {
-        let address = text("hosts.address", &host.address)?;
-        next.hosts.insert(text("hosts.hostname", &host.hostname)?, address);
+        let known = Host {
+            node: text("hosts.node_id", &host.node_id)?,
+            address: text("hosts.address", &host.address)?,
+            subnet: given(host.subnet).map(|net| text("hosts.subnet", &net)).transpose()?,
+        };
+        next.hosts.insert(text("hosts.hostname", &host.hostname)?, known);
     }
     Ok(next)
 }

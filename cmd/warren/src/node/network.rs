@@ -1,0 +1,107 @@
+//! Lets the containers of this node reach those of other nodes: brings the kernel in line with what the leader says of
+//! them, whenever that changes, and now and then, since other programs change rules as well.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use warren_agent::{Membership, Published};
+use warren_core::id::NodeId;
+use warren_core::traffic::TrafficView;
+use warren_drivers::network::kernel::Kernel;
+use warren_drivers::network::{Backend, Owner, Peer, Wish, settle};
+
+/// How often the kernel is compared with what is wanted where nothing has changed: an engine that restarts writes its
+/// rules anew, and containers are cut off until then.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What this node's network is to be like.
+#[derive(Clone, Debug)]
+pub struct NodeNetwork {
+    /// Whose routes and rules they are.
+    pub owner: Owner,
+    /// How other nodes are reached.
+    pub backend: Backend,
+    /// Where other nodes reach this machine.
+    pub address: IpAddr,
+}
+
+impl NodeNetwork {
+    /// Keeps the kernel in line until `shutdown`. What was made stays: containers run on without Warren.
+    pub async fn run(self, agent: Published, shutdown: CancellationToken) {
+        let IpAddr::V4(address) = self.address else {
+            let address = self.address;
+            tracing::warn!(%address, "containers of other nodes are not reached: that needs an IPv4 address");
+            return;
+        };
+        let (mut traffic, mut membership) = (agent.traffic, agent.membership);
+        let mut told = BTreeSet::new();
+        loop {
+            let me = membership.borrow_and_update().clone();
+            let view = Arc::clone(&traffic.borrow_and_update());
+            if let Some(me) = me {
+                let problems = self.mend(self.wish(&me, address, &view)).await;
+                for problem in problems.difference(&told) {
+                    tracing::warn!(problem, "the network between nodes is not as it should be");
+                }
+                told = problems;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = sleep(LOOK) => {}
+                Ok(()) = membership.changed() => {}
+                () = other_hosts(&mut traffic, &view) => {}
+            }
+        }
+    }
+
+    fn wish(&self, me: &Membership, address: Ipv4Addr, view: &TrafficView) -> Wish {
+        let peers = view.hosts.values().filter(|host| host.node != me.node);
+        let peer = |(node, address, subnet): (NodeId, IpAddr, _)| match address {
+            IpAddr::V4(address) => Some(Peer { node, address, subnet }),
+            IpAddr::V6(_) => None,
+        };
+        Wish {
+            owner: self.owner.clone(),
+            backend: self.backend,
+            address,
+            subnet: me.subnet,
+            peers: peers.filter_map(|host| peer((host.node, host.address, host.subnet?))).collect(),
+        }
+    }
+
+    /// Returns what is in the way.
+    async fn mend(&self, wish: Wish) -> BTreeSet<String> {
+        match settle(&Kernel::new(self.owner.clone()), Some(&wish)).await {
+            Ok(settled) => {
+                for change in &settled.changes {
+                    tracing::info!(change = change.words(), "network between nodes changed");
+                }
+                settled.problems.iter().map(ToString::to_string).collect()
+            }
+            Err(error) => [error.to_string()].into(),
+        }
+    }
+
+    /// Takes away everything that was made.
+    pub async fn clear(&self) {
+        match settle(&Kernel::new(self.owner.clone()), None).await {
+            Ok(settled) => {
+                for problem in settled.problems {
+                    tracing::warn!(%problem, "a part of the network between nodes was left");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the network between nodes was left as it is"),
+        }
+    }
+}
+
+/// Returns once other nodes are told of than in `view`.
+async fn other_hosts(traffic: &mut watch::Receiver<Arc<TrafficView>>, view: &TrafficView) {
+    if traffic.wait_for(|now| now.hosts != view.hosts).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
