@@ -3,6 +3,7 @@
 use super::strategies;
 use super::*;
 use crate::v1;
+use ipnet::Ipv4Net;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
