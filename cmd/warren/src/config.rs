@@ -144,7 +144,7 @@ impl NodeFlags {
             ("listen", self.listen.clone()),
             ("advertise", self.advertise.clone()),
             ("join", self.join.clone()),
-            ("join_token", self.join_token.clone()),
+            ("token", self.join_token.clone()),
             ("hostname", self.hostname.clone()),
             ("node_label", labels),
             ("log", self.log.clone()),

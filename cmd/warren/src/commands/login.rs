@@ -22,7 +22,7 @@ pub struct Login {
     #[arg(required = true, value_name = "HOST:PORT")]
     managers: Vec<String>,
     /// The access token
-    #[arg(long, env = "WARREN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(long, env = "WARREN_ACCESS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// What this login is called here
     #[arg(long, value_name = "NAME", default_value = DEFAULT)]

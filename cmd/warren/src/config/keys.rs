@@ -143,7 +143,7 @@ pub const KEYS: &[Key] = &[
         about: "The cluster that a new node joins. A node that has joined already goes on in its cluster.",
     },
     Key {
-        name: "join_token",
+        name: "token",
         value: "what `warren cluster token` printed",
         default: "",
         since: "0.1.0",

@@ -199,7 +199,7 @@ fn join(read: &Reader<'_>) -> Outcome<Option<Join>> {
             _ => Err(format!("{text:?} is not where a manager is: write as in 10.0.0.1:7400")),
         },
     })?;
-    let token = read.with("join_token", |text| match text {
+    let token = read.with("token", |text| match text {
         "" => Ok(None),
         text => text.parse::<JoinToken>().map(Some),
     })?;

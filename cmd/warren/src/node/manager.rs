@@ -44,6 +44,7 @@ pub struct Running {
     /// Signs certificates; absent in a worker.
     pub keeper: Option<Keeper>,
     local: Option<(Doors, watch::Sender<Vec<String>>)>,
+    raft: Option<Raft>,
 }
 
 impl ManagerPart {
@@ -105,7 +106,6 @@ impl ManagerPart {
                 // Others bring the log to one that has just joined: the port is open before that is waited for.
                 let keeper = cluster::keeper(&raft, identity, dir)?;
                 doors.open_port(listener, keeper.clone(), identity, tasks);
-                or_broken(tasks, cluster::resume(&raft, config)).await?;
                 (member, keeper)
             }
             None => {
@@ -123,7 +123,13 @@ impl ManagerPart {
                 .add_service(service)
                 .serve_with_incoming_shutdown(sessions, stop.cancelled_owned())
         });
-        Ok(Running { member, address, keeper: Some(keeper), local: Some((doors, dns)) })
+        Ok(Running {
+            member,
+            address,
+            keeper: Some(keeper),
+            local: Some((doors, dns)),
+            raft: Some(raft),
+        })
     }
 }
 
@@ -200,7 +206,19 @@ async fn stopped(stop: CancellationToken, end_streams: CancellationToken) {
 impl Running {
     /// A worker has none of it.
     pub fn worker(member: Member) -> Self {
-        Self { member, address: String::new(), keeper: None, local: None }
+        Self { member, address: String::new(), keeper: None, local: None, raft: None }
+    }
+
+    /// Returns once a manager has its cluster's log. The agent runs by then: a leader brings the log to where the agent
+    /// says that this manager is reached.
+    ///
+    /// # Errors
+    /// The log was closed.
+    pub async fn has_log(&self, config: &NodeConfig) -> Outcome {
+        match &self.raft {
+            Some(raft) => cluster::resume(raft, config).await,
+            None => Ok(()),
+        }
     }
 
     /// Serves the command line of this machine, where this is a manager, and tells it where names resolve.

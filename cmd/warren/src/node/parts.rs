@@ -175,6 +175,7 @@ impl Parts {
             let known = self.published.clone();
             tasks.spawn_simple(TaskKind::Network, |stop| network.run(known, stop));
         }
+        or_broken(tasks, running.has_log(config)).await?;
         let me = or_broken(tasks, membership(&self.published)).await?;
         let mut all_dns = dns_addresses.clone();
         if containers {

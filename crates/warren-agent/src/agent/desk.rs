@@ -63,6 +63,8 @@ pub(super) struct Desk {
     load: LoadMeter,
     pub(super) recent: Recent,
     known_managers: Vec<String>,
+    /// Why there is no session, as it was last told.
+    refused: String,
     publish: Publish,
     places: watch::Sender<Arc<BTreeMap<TaskId, Placed>>>,
     hello: watch::Sender<v1::Hello>,
@@ -98,6 +100,7 @@ impl Desk {
             load: LoadMeter::default(),
             recent: cached.images.clone(),
             known_managers: cached.managers.clone(),
+            refused: String::new(),
             publish,
             places,
             hello,
@@ -222,9 +225,13 @@ impl Desk {
     fn disconnected(&mut self, why: &str) {
         if self.link.take().is_some() {
             tracing::warn!(error = why, "session with the leader ended, going on without");
+        } else if self.refused != why {
+            // Each reason once: it is tried again and again.
+            tracing::warn!(error = why, "no session with the leader");
         } else {
             tracing::debug!(error = why, "no session with the leader");
         }
+        why.clone_into(&mut self.refused);
         self.relays.clear();
         self.publish.connected.send_replace(false);
     }

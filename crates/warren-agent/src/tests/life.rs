@@ -18,7 +18,7 @@ use warren_wire::v1::manager_message::Message as ToAgent;
 async fn tasks_come_up_stop_and_go_away() {
     let machine = Machine::new();
     let (_manager, agent, mut session) = machine.up().await;
-    assert_eq!((session.hello.cluster_id, session.hello.key.len()), (0, 32));
+    assert_eq!((session.hello.cluster_id, session.hello.key.as_str()), (0, "the-key-of-box"));
 
     let tasks = [task(1, 3), task(2, 3)];
     session.full(5, &tasks, None).await;

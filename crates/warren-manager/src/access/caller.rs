@@ -36,6 +36,11 @@ pub enum Caller {
         /// What they may do, and what they may agree to.
         roles: BTreeSet<String>,
     },
+    /// A machine with a certificate of this cluster that is none of its nodes any more.
+    Removed {
+        /// Its id, as its certificate says.
+        node: String,
+    },
     /// Nobody known.
     Stranger {
         /// From where.
@@ -76,7 +81,7 @@ impl Caller {
             Some(node) => node.role == Role::Manager,
             // A manager that has just joined knows nobody yet: the authority vouches for those that bring it the log.
             None if state.cluster().is_none() => peer.manager,
-            None => return Self::Stranger { address },
+            None => return Self::Removed { node: peer.node },
         };
         Self::Node { node: peer.node, manager, key: peer.key }
     }
@@ -104,7 +109,7 @@ impl Caller {
                 let granted = ROLES.iter().filter(|(role, _)| roles.contains(*role));
                 granted.flat_map(|(_, needs)| *needs).any(|granted| *granted == need)
             }
-            (Self::Node { .. } | Self::Stranger { .. }, _) => false,
+            (Self::Node { .. } | Self::Removed { .. } | Self::Stranger { .. }, _) => false,
         }
     }
 
@@ -118,7 +123,10 @@ impl Caller {
             Self::Person { roles, .. } => {
                 asked.iter().filter(|role| roles.contains(role.as_str())).cloned().collect()
             }
-            Self::Local { .. } | Self::Node { .. } | Self::Stranger { .. } => Vec::new(),
+            Self::Local { .. }
+            | Self::Node { .. }
+            | Self::Removed { .. }
+            | Self::Stranger { .. } => Vec::new(),
         }
     }
 
@@ -128,7 +136,7 @@ impl Caller {
         Actor(match self {
             Self::Local { uid: 0 } => "root".to_owned(),
             Self::Local { uid } => format!("uid {uid}"),
-            Self::Node { node, .. } => format!("node {node}"),
+            Self::Node { node, .. } | Self::Removed { node } => format!("node {node}"),
             Self::Person { name, .. } => name.clone(),
             Self::Stranger { address: Some(address) } => address.to_string(),
             Self::Stranger { address: None } => "unknown".to_owned(),
@@ -143,7 +151,7 @@ impl Caller {
             Self::Person { roles, .. } => {
                 roles.iter().map(String::as_str).collect::<Vec<_>>().join(",")
             }
-            Self::Node { .. } | Self::Stranger { .. } => return None,
+            Self::Node { .. } | Self::Removed { .. } | Self::Stranger { .. } => return None,
         };
         Some((self.actor().0, roles))
     }

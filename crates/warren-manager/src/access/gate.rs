@@ -128,6 +128,9 @@ fn refusal(caller: &Caller, need: Need) -> Status {
         Caller::Stranger { .. } => Status::unauthenticated(format!(
             "nobody is known who calls from {who}: this call needs {wanted}"
         )),
+        Caller::Removed { node } => Status::permission_denied(format!(
+            "{node} is no node of the cluster, or was removed: join it anew with an empty data directory"
+        )),
         Caller::Local { .. } | Caller::Node { .. } | Caller::Person { .. } => {
             Status::permission_denied(format!("{who} may not do this: it needs {wanted}"))
         }

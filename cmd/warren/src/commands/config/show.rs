@@ -36,7 +36,7 @@ impl Show {
             .map(|(key, setting)| Shown {
                 key: key.name,
                 value: match key.name {
-                    "join_token" if !setting.value.is_empty() => "(not shown)".to_owned(),
+                    "token" if !setting.value.is_empty() => "(not shown)".to_owned(),
                     _ => setting.value.clone(),
                 },
                 from: setting.source.to_string(),

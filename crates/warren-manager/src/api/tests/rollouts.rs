@@ -203,7 +203,7 @@ async fn an_approval_needs_the_role_that_the_rule_names() {
     assert_eq!(error.code, Code::PermissionDenied);
     let message = "127.0.0.1 cannot approve this step: it asks for release-captain";
     assert_eq!(error.message, message);
-    assert!(error.hint.unwrap().contains("root"));
+    assert!(error.hint.unwrap().contains("warren token ls"));
 
     let outcome = cluster.rollouts().approve_rollout(approve.clone()).await;
     if services::is_root() {
