@@ -381,27 +381,6 @@ impl Node {
         self.listen.as_deref().unwrap_or_default()
     }
 
-    /// Its process stands still, as on a machine that hangs, until [`Self::go_on`].
-    ///
-    /// # Errors
-    /// Where it does not run.
-    pub fn freeze(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGSTOP)
-    }
-
-    /// The end of [`Self::freeze`].
-    ///
-    /// # Errors
-    /// Where it does not run.
-    pub fn go_on(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGCONT)
-    }
-
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let child = self.child.as_ref().context("it does not run")?;
-        Ok(kill(Pid::from_raw(i32::try_from(child.id())?), signal)?)
-    }
-
     /// The id of the cluster, as in the labels of its containers.
     pub fn cluster(&self) -> Option<&str> {
         self.cluster.as_deref()

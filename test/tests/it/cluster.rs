@@ -2,6 +2,7 @@
 //! survives. Tasks are processes here; with containers and networks of their own, the testbed does the same.
 
 mod access;
+mod failover;
 mod join;
 mod managers;
 

@@ -1,0 +1,110 @@
+//! Leaders that are killed in the middle of releases: who leads next goes on with them, and no request fails.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, ensure};
+use futures::future::try_join_all;
+use warren_test::cluster::{Node, Runtime};
+use warren_test::load::Load;
+use warren_test::release::{Change, Web, steps};
+use warren_test::wait;
+use warren_wire::v1::{DeploymentStrategy, UpdateConfig};
+
+use super::{SOON, three_managers};
+
+/// Two tasks on average on each of the three nodes.
+const REPLICAS: u32 = 3;
+
+// req: A27, C31
+#[tokio::test]
+async fn releases_go_on_under_the_next_leader_and_no_request_fails() {
+    leaders_killed().await.unwrap();
+}
+
+async fn leaders_killed() -> anyhow::Result<()> {
+    let mut managers = three_managers().await?;
+    let names = ["rolling", "canary", "blue", "bad"];
+    // The last manager is asked throughout, and is the only one that is not killed.
+    let seat = managers.pop().context("three managers")?;
+    let made = names.iter().map(|name| Web::create(&seat, Runtime::Process, name, REPLICAS));
+    let webs = try_join_all(made).await?;
+    let load = Load::start(&seat, &names).await?;
+    try_join_all(webs.iter().map(|web| async move { web.update(&change(&web.name)).await }))
+        .await?;
+    let mut killed = BTreeSet::new();
+    while let Some(phases) = under_way(&webs).await? {
+        if phases.is_subset(&killed) {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        if let Some(at) = leader_among(&seat, &managers).await? {
+            managers[at].crash()?;
+            killed.extend(phases);
+            managers[at].resume().await?;
+        } else {
+            // It leads itself: nobody to kill until it hands over. It is asked to stand still for a moment.
+            seat.hang(true)?;
+            wait::until("another manager leads", SOON, async || {
+                leader_among(&managers[0], &managers).await?.context("none of the two leads")
+            })
+            .await?;
+            seat.hang(false)?;
+        }
+    }
+    warren_test::say(&format!("leaders were killed while {killed:?}"));
+    ensure!(killed.len() > 3, "killed while {killed:?} only");
+    for web in &webs {
+        let (outcome, revision) =
+            if web.name == "bad" { ("rolled-back", 1) } else { ("completed", 2) };
+        let ended = web.end().await?;
+        ensure!(ended.outcome == outcome, "{ended:#?}");
+        web.runs_only(revision).await?;
+        let tally = load.all_answered(&web.name, "with a leader killed in each phase")?;
+        warren_test::say(&format!(
+            "{}: {} requests, {} failed",
+            web.name, tally.requests, tally.failed
+        ));
+    }
+    Ok(())
+}
+
+fn change(name: &str) -> Change {
+    let slow = UpdateConfig { min_ready_ms: Some(1500), ..UpdateConfig::default() };
+    let (strategy, config, faults) = match name {
+        "rolling" => (DeploymentStrategy::Rolling, slow, vec![]),
+        "canary" => {
+            let steps = steps(&[(50, 2500), (100, 2000)]);
+            (DeploymentStrategy::Canary, UpdateConfig { steps, ..slow }, vec![])
+        }
+        "blue" => {
+            let (monitor_ms, standby_ms) = (Some(2000), Some(2000));
+            let config = UpdateConfig { monitor_ms, standby_ms, ..slow };
+            (DeploymentStrategy::BlueGreen, config, vec![])
+        }
+        _ => {
+            let config = UpdateConfig { healthy_deadline_ms: Some(4000), ..slow };
+            (DeploymentStrategy::Canary, config, vec![("NEVER_READY", "1")])
+        }
+    };
+    Change { version: "v2", faults, strategy, config, ..Change::default() }
+}
+
+/// The phases of the releases that are not over; none where all are.
+async fn under_way(webs: &[Web]) -> anyhow::Result<Option<BTreeSet<String>>> {
+    wait::until("the releases are told", SOON, async || {
+        let rollouts = try_join_all(webs.iter().map(Web::rollout)).await?;
+        let running = rollouts.into_iter().filter(|rollout| rollout.ended_unix_ms == 0);
+        let phases: BTreeSet<String> = running.map(|rollout| rollout.phase).collect();
+        Ok((!phases.is_empty()).then_some(phases))
+    })
+    .await
+}
+
+/// Which of `managers` leads, as `asked` knows it.
+async fn leader_among(asked: &Node, managers: &[Node]) -> anyhow::Result<Option<usize>> {
+    let cluster = asked.json(&["cluster", "info"]).await?;
+    let leader = cluster["leader_id"].as_str().unwrap_or_default().to_owned();
+    let ids = managers.iter().map(|manager| Ok(manager.run()?["node_id"].clone()));
+    let ids = ids.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(ids.iter().position(|id| *id == leader))
+}
