@@ -18,6 +18,9 @@ pub struct Observed {
     pub runs: OrdMap<TaskId, Run>,
     /// When this leader began to listen. A node that has not been heard since then is not yet missed.
     pub since: ClusterTime,
+    /// From when on this leader tells resolvers where traffic goes; later than `since`, and expected as long as it has
+    /// not begun. What was agreed before that, they may not have been told.
+    pub told_from: ClusterTime,
 }
 
 /// What has been heard of one node.

@@ -132,10 +132,11 @@ pub struct Endpoint {
 
 /// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited
 /// for as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
-/// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of.
+/// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of, nor has it
+/// told anybody before it has listened to all.
 #[must_use]
 pub fn settled_at(observed: &Observed, epoch: u64, since: ClusterTime) -> ClusterTime {
-    let cut_off = since.after(TRAFFIC_LEASE);
+    let cut_off = since.max(observed.told_from).after(TRAFFIC_LEASE);
     let settled = observed.nodes.values().map(|node| {
         let acked = node.acks.since(epoch);
         let silent = node.heard.after(TRAFFIC_LEASE);
@@ -217,7 +218,27 @@ pub fn service_traffic(state: &State, observed: &Observed, service: &Service) ->
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::observed::NodeObserved;
     use crate::simulate::play;
+
+    /// Seen on three managers whose leader was killed in a rolling update: the next one stopped drained tasks before it
+    /// had told any resolver that they were out of traffic.
+    #[test]
+    fn a_new_leader_waits_until_it_has_told_what_the_old_one_had_agreed_on() {
+        let at = ClusterTime::from_ms;
+        let node = NodeObserved { connected: true, heard: at(11_000), ..NodeObserved::default() };
+        let (since, told_from) = (at(10_000), at(20_000));
+        let nodes = [(NodeId(1), node)].into_iter().collect();
+        let mut observed = Observed { nodes, since, told_from, ..Observed::default() };
+        assert_eq!(settled_at(&observed, 7, at(9_000)), at(23_000), "told at 20 s, at the latest");
+        observed.told_from = at(15_000);
+        assert_eq!(settled_at(&observed, 7, at(9_000)), at(18_000), "told earlier");
+        if let Some(node) = observed.nodes.get_mut(&NodeId(1)) {
+            node.acks.add(7, at(15_500));
+        }
+        assert_eq!(settled_at(&observed, 7, at(9_000)), at(15_500), "acknowledged");
+    }
 
     // What `blue.NAME` leads to while the old tasks are stopped was nothing, for a second.
     #[test]

@@ -143,7 +143,8 @@ impl Hub {
     ) -> Self {
         let states = raft.state();
         let state = Arc::clone(&states.borrow());
-        let observer = Observer::new(raft.now());
+        let since = raft.now();
+        let observer = Observer::new(since, since.after(options.warm_up));
         let traffic = Traffic::new(&state, observer.observed());
         Self {
             raft,
@@ -333,6 +334,9 @@ impl Hub {
         if !self.warm {
             let waited = self.began.elapsed() >= self.options.warm_up;
             self.warm = waited || self.observer.is_complete(&self.state);
+            if self.warm {
+                self.observer.tells(self.raft.now());
+            }
         } else if changed.is_none() {
             return;
         }

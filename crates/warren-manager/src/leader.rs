@@ -189,7 +189,8 @@ impl Manager {
         let mut loops = JoinSet::new();
         let (events, queue) = mpsc::channel(EVENTS_QUEUED);
         let since = self.raft.now();
-        let observed = Observed { since, ..Observed::default() };
+        let told_from = since.after(self.options.warm_up);
+        let observed = Observed { since, told_from, ..Observed::default() };
         let (observed, observed_seen) = watch::channel(observed);
         let (alive, hub_alive) = watch::channel(Instant::now());
         let (busy, busy_since) = watch::channel(None);

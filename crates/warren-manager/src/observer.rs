@@ -18,9 +18,16 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(since: ClusterTime) -> Self {
-        let observed = Observed { since, ..Observed::default() };
+    /// Listens from `since` on, and will tell resolvers by `told_from` at the latest.
+    pub(crate) fn new(since: ClusterTime, told_from: ClusterTime) -> Self {
+        let observed = Observed { since, told_from, ..Observed::default() };
         Self { observed, changed: false, touched: BTreeSet::new() }
+    }
+
+    /// From now on resolvers are told where traffic goes.
+    pub(crate) fn tells(&mut self, now: ClusterTime) {
+        self.observed.told_from = now;
+        self.changed = true;
     }
 
     pub(crate) fn observed(&self) -> &Observed {
@@ -122,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_restart_in_place_is_known_with_its_time() {
-        let mut observer = Observer::new(ClusterTime::START);
+        let mut observer = Observer::new(ClusterTime::START, ClusterTime::START);
         let task = TaskId(1);
         let at = ClusterTime::from_ms;
         let run = |observer: &Observer| {

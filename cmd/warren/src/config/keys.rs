@@ -117,8 +117,8 @@ pub const KEYS: &[Key] = &[
         default: "auto",
         since: "0.1.0",
         about: "How containers of this node and of others reach each other. `host-gw`: plain routes, for machines on one \
-                link. `vxlan`: a tunnel over UDP port 7402, not encrypted. `auto`: plain routes to machines on the link, \
-                tunnels to others. `none`: not at all. Tasks that are processes have no part in it.",
+                link. `vxlan`: a tunnel over UDP port 7402, not encrypted. `auto`: plain routes to machines on the \
+                link, tunnels to others. `none`: not at all. Tasks that are processes have no part in it.",
     },
     Key {
         name: "listen",

@@ -154,13 +154,9 @@ impl Parts {
             (None, Some(member)) => Running::worker(member),
             (None, None) => return Err(Failure::new(Exit::Failed, "a node is one of a cluster")),
         };
-        let (server, agent, residue) = (self.dns, self.agent, self.residue);
-        let known = self.published.clone();
+        let (server, known) = (self.dns, self.published.clone());
         tasks.spawn_simple(TaskKind::Dns, |stop| dns::run(server, known, containers, stop));
-        tasks.spawn_simple(TaskKind::Agent, |stop| async move {
-            // Nobody waits for it where the node failed while it started.
-            let _ = residue.send(agent.run(stop).await);
-        });
+        run_agent(self.agent, self.residue, tasks);
         let holder = Holder {
             identity: Arc::clone(&self.identity),
             dir: Arc::clone(dir),
@@ -169,12 +165,11 @@ impl Parts {
         keep_certified(&holder, &running, &self.published, tasks);
         let network = containers.then(|| {
             let owner = Owner { tag: running.member.cluster.clone(), pool: running.member.pool };
-            NodeNetwork { owner, backend: config.network, address: self.address }
+            let network = NodeNetwork { owner, backend: config.network, address: self.address };
+            let (role, known) = (network.clone(), self.published.clone());
+            tasks.spawn_simple(TaskKind::Network, |stop| role.run(known, stop));
+            network
         });
-        if let Some(network) = network.clone() {
-            let known = self.published.clone();
-            tasks.spawn_simple(TaskKind::Network, |stop| network.run(known, stop));
-        }
         or_broken(tasks, running.has_log(config)).await?;
         let me = or_broken(tasks, membership(&self.published)).await?;
         let mut all_dns = dns_addresses.clone();
@@ -210,6 +205,13 @@ fn keep_certified(holder: &Holder, running: &Running, published: &Published, tas
     };
     let holder = holder.clone();
     tasks.spawn_simple(TaskKind::Certificates, |stop| holder.keep_fresh(signer, stop));
+}
+
+fn run_agent(agent: Agent, residue: oneshot::Sender<Residue>, tasks: &mut Tasks) {
+    tasks.spawn_simple(TaskKind::Agent, |stop| async move {
+        // Nobody waits for it where the node failed while it started.
+        let _ = residue.send(agent.run(stop).await);
+    });
 }
 
 fn serve_http(

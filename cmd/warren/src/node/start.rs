@@ -57,8 +57,8 @@ impl Signals {
     }
 }
 
-/// Runs a node until it is told to stop. Where the cluster gives it another role, everything but its tasks is stopped and
-/// started again as that.
+/// Runs a node until it is told to stop. Where the cluster gives it another role, everything but its tasks is stopped
+/// and started again as that.
 ///
 /// # Errors
 /// It could not start, or a part of it broke.

@@ -17,12 +17,7 @@ impl State {
         let now = Now { index: entry.index, at: self.stored.time, wall: entry.wall };
         match entry.command {
             Command::InitCluster { id, zone, pool } => {
-                if self.stored.cluster.is_some() {
-                    return Err(Rejection::AlreadyInitialised);
-                }
-                self.stored.cluster = Some(Arc::new(Cluster { id, epoch: 1, zone, pool }));
-                self.record(now, EventKind::ClusterCreated);
-                Ok(Applied::Done)
+                self.init_cluster(now, Cluster { id, epoch: 1, zone, pool })
             }
             Command::Checkpoint => Ok(Applied::Done),
             Command::CreateService { spec, by } => self.create_service(now, *spec, by),
@@ -82,5 +77,14 @@ impl State {
             Command::SetRole { node, role, by: _ } => self.set_role(now, node, role),
             Command::RemoveNode { node, force, by: _ } => self.remove_node(now, node, force),
         }
+    }
+
+    fn init_cluster(&mut self, now: Now, cluster: Cluster) -> Result<Applied, Rejection> {
+        if self.stored.cluster.is_some() {
+            return Err(Rejection::AlreadyInitialised);
+        }
+        self.stored.cluster = Some(Arc::new(cluster));
+        self.record(now, EventKind::ClusterCreated);
+        Ok(Applied::Done)
     }
 }

@@ -1,5 +1,5 @@
-//! Tokens: what lets machines in, and what lets people and programs use the API from elsewhere. Each is made here, shown
-//! once, and kept as a hash.
+//! Tokens: what lets machines in, and what lets people and programs use the API from elsewhere. Each is made here,
+//! shown once, and kept as a hash.
 
 use super::Api;
 use super::nodes::role;

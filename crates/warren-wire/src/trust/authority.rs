@@ -26,8 +26,8 @@ const CLOCKS_DIFFER: Duration = HOUR;
 /// The longest request that is read: one with an RSA key of 4,096 bits has 1.7 KiB.
 const REQUEST_BYTES_MAX: usize = 4 * 1024;
 
-/// When a certificate of `life` is to be renewed, counted from its making: at half of its life, and spread over the 30 %
-/// that follow by `spread` (of the node's own), so that nodes that joined together do not renew together.
+/// When a certificate of `life` is to be renewed, counted from its making: at half of its life, and spread over the
+/// 30 % that follow by `spread` (of the node's own), so that nodes that joined together do not renew together.
 #[must_use]
 pub fn renew_after(life: Duration, spread: u8) -> Duration {
     life / 2 + life * 3 / 10 * u32::from(spread) / 255

@@ -1,5 +1,5 @@
-//! Sealed data: XChaCha20-Poly1305 under the cluster's key. Its nonces are 192 bits of chance, so that none is ever used
-//! twice without anybody counting.
+//! Sealed data: XChaCha20-Poly1305 under the cluster's key. Its nonces are 192 bits of chance, so that none is ever
+//! used twice without anybody counting.
 
 use super::{TrustError, hex, random, unhex};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
