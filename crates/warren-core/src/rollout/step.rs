@@ -179,11 +179,8 @@ fn respond(rollout: &Rollout, (trigger, reason): trouble::Found) -> Option<Move>
     }
 }
 
-/// A paused release: its hold does not count, and everything else stays.
+/// A paused release stays as it is; its hold has stopped counting with the pause.
 fn stand(rollout: &Rollout) -> Next {
-    if rollout.eligible_since.is_some() {
-        return Next::one(Move::Clock { running: false });
-    }
     rollout.pauses.iter().fold(Next::default(), |next, (pause, paused)| {
         let (by, reason) = (paused.by.clone(), paused.reason.clone());
         next.wait(RolloutWait::Paused { pause: *pause, by, reason })
