@@ -132,8 +132,8 @@ pub struct Endpoint {
 
 /// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited
 /// for as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
-/// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of, nor has it
-/// told anybody before it has listened to all.
+/// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of, nor has
+/// it told anybody before it has listened to all.
 #[must_use]
 pub fn settled_at(observed: &Observed, epoch: u64, since: ClusterTime) -> ClusterTime {
     let cut_off = since.max(observed.told_from).after(TRAFFIC_LEASE);
