@@ -118,7 +118,9 @@ async fn update_a_global_service() -> anyhow::Result<()> {
     node.ok(&[&update[..], &["--env", "VERSION=v2"]].concat()).await?;
     let second = one("v2").await?;
     ensure!(first != second, "the task was not replaced");
-    let bad = ["--env", "FAULT_CRASH_AFTER_S=0", "--healthy-deadline", "5s"];
+    // It may be ready for the moment before it crashes, which is not long enough.
+    let patient = ["--healthy-deadline", "5s", "--min-ready", "2s"];
+    let bad = [&["--env", "FAULT_CRASH_AFTER_S=0"][..], &patient].concat();
     let said = node.command(&[&update[..], &bad].concat()).await?;
     ensure!(said.code == Some(6), "{said:#?}");
     ensure!(one("v2").await? == second, "the good task was replaced");
