@@ -232,7 +232,6 @@ mod tests {
         feed
     }
 
-    // req: D10
     #[test]
     fn with_an_authority_machines_need_a_token_and_get_its_role() {
         let mut feed = trusted();
@@ -248,7 +247,6 @@ mod tests {
         assert_eq!(feed.state.node(id).unwrap().role, Role::Worker, "a node does not choose");
     }
 
-    // req: D10
     #[test]
     fn expired_and_revoked_tokens_let_nobody_in() {
         let mut feed = trusted();
@@ -267,7 +265,6 @@ mod tests {
         assert!(feed.apply(token(Role::Worker, u64::MAX)).is_err(), "there is a limit");
     }
 
-    // req: D11
     #[test]
     fn an_access_token_has_a_name_of_its_own_until_it_ends() {
         let mut feed = trusted();

@@ -19,7 +19,6 @@ fn credentials(node: &Node) -> anyhow::Result<Credentials> {
     })
 }
 
-// req: D11
 #[tokio::test]
 async fn strangers_and_workers_may_not_do_what_people_do() {
     install_provider();

@@ -15,7 +15,7 @@ use super::{SOON, three_managers};
 /// Two tasks on average on each of the three nodes.
 const REPLICAS: u32 = 3;
 
-// req: A27, C31
+// req: A27
 #[tokio::test]
 async fn releases_go_on_under_the_next_leader_and_no_request_fails() {
     leaders_killed().await.unwrap();

@@ -7,7 +7,6 @@ use warren_test::wait;
 
 use super::{SOON, joined, node_named, token};
 
-// req: D10
 #[tokio::test]
 async fn a_worker_joins_with_one_command_and_runs_tasks() {
     worker_joins().await.unwrap();
@@ -50,7 +49,6 @@ async fn worker_joins() -> anyhow::Result<()> {
     Ok(())
 }
 
-// req: D10
 #[tokio::test]
 async fn nobody_gets_in_without_a_good_token_and_is_told_why() {
     bad_joins().await.unwrap();
@@ -95,7 +93,6 @@ async fn bad_joins() -> anyhow::Result<()> {
     Ok(())
 }
 
-// req: D10
 #[tokio::test]
 async fn a_removed_node_is_out_and_a_copied_one_is_noticed() {
     removed_and_copied().await.unwrap();

@@ -5,7 +5,6 @@ use warren_test::wait;
 
 use super::{SOON, joined, node_named, three_managers, voters};
 
-// req: D1
 #[tokio::test]
 async fn three_managers_lose_one_and_nothing_else() {
     lose_a_leader().await.unwrap();
@@ -33,7 +32,6 @@ async fn lose_a_leader() -> anyhow::Result<()> {
     Ok(())
 }
 
-// req: D1
 #[tokio::test]
 async fn votes_are_odd_and_roles_change_while_tasks_run() {
     promote_and_demote().await.unwrap();
