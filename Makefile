@@ -35,11 +35,11 @@ reference: ## write the generated pages of docs/reference anew
 test: ## everything CI runs: verify, then every test, also those with real containers
 	@./test/run test
 
-sim: ## one random history of releases in the simulated cluster, as a failed test names it: make sim SEED=7
-	@./test/run sim $(SEED)
+sim: ## one random history of releases in the simulated cluster, as a failed test names it: make sim SEED=7 [MANAGERS=3]
+	@./test/run sim $(SEED) $(MANAGERS)
 
-sim-long: ## a million steps of such histories: make sim-long STEPS=1000000 FIRST=1
-	@./test/run sim-long $(STEPS) $(FIRST)
+sim-long: ## a million steps of such histories: make sim-long STEPS=1000000 FIRST=1 [MANAGERS=3]
+	@./test/run sim-long $(STEPS) $(FIRST) $(MANAGERS)
 
 mutants: ## make bugs in core on purpose, one at a time, and say which test sees each (half an hour)
 	@./test/mutants/run $(MUTANTS)
@@ -67,5 +67,5 @@ testbed-shell: ## a shell in one of them, with warren and its Docker: make testb
 testbed-down: ## take them away with all that runs in them
 	@./test/run testbed down
 
-dist: ## the smallest binary to give away, with its checksum: dist/
+dist: ## what is given away: the smallest binary, a Debian package, checksums, in dist/
 	@./test/run dist

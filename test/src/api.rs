@@ -6,6 +6,7 @@ use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 use warren_wire::v1::rollouts_client::RolloutsClient;
 use warren_wire::v1::services_client::ServicesClient;
+use warren_wire::v1::tasks_client::TasksClient;
 
 use crate::cluster::Node;
 
@@ -16,6 +17,8 @@ pub struct Api {
     pub services: ServicesClient<Channel>,
     /// Rollouts.
     pub rollouts: RolloutsClient<Channel>,
+    /// Tasks.
+    pub tasks: TasksClient<Channel>,
 }
 
 impl Api {
@@ -25,7 +28,8 @@ impl Api {
         let channel = channel(&node.data_dir().join("warren.sock"));
         Self {
             services: ServicesClient::new(channel.clone()),
-            rollouts: RolloutsClient::new(channel),
+            rollouts: RolloutsClient::new(channel.clone()),
+            tasks: TasksClient::new(channel),
         }
     }
 }

@@ -21,7 +21,8 @@ pub fn warren() -> anyhow::Result<&'static Path> {
         }
         let folder = profile_folder()?;
         let mut cargo = cargo();
-        cargo.args(["build", "--package", "warren"]);
+        // As a part of the workspace, as the tests are: alone, it would have its own build of half of the libraries.
+        cargo.args(["build", "--workspace", "--bin", "warren"]);
         if folder.ends_with("release") {
             cargo.arg("--release");
         }

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -16,14 +15,18 @@ use tempfile::TempDir;
 
 use crate::testbed::Namespace;
 use crate::testbed::clock::Clock;
-use crate::{binary, http, sweep, wait};
+use crate::{binary, http, pool, sweep, wait};
 
 /// Any free port of this machine's own.
 const ANY_PORT: &str = "127.0.0.1:0";
+/// The pool of a cluster in a testbed: a subnet for each of 256 machines.
+pub const WIDE_POOL: &str = "10.210.0.0/16";
 /// The port of the demo workload.
 pub const PORT: u16 = 8080;
+/// How far a node in a machine of its own goes before what else this machine does.
+const AHEAD: &str = "-10";
 /// A node of one starts in under a second; a loaded machine takes longer.
-const READY_TIME_MAX: Duration = Duration::from_secs(30);
+const READY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Warren itself stops within 20 s or is cut off.
 const STOP_TIME_MAX: Duration = Duration::from_secs(30);
 /// The longest command a test waits for: one that pulls, starts and probes tasks.
@@ -100,7 +103,7 @@ impl Node {
         Ok(Self {
             folder: tempfile::Builder::new().prefix("warren-test-").tempdir()?,
             runtime,
-            pool: own_pool(),
+            pool: pool::own(),
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             seat: None,
             child: None,
@@ -112,7 +115,16 @@ impl Node {
     /// The same, in a machine of a testbed.
     #[must_use]
     pub fn seated(mut self, seat: Seat) -> Self {
+        // Nobody else's routes are in a testbed's machines.
+        WIDE_POOL.clone_into(&mut self.pool);
         self.seat = Some(seat);
+        self
+    }
+
+    /// With another pool of addresses than the small one that each test has to itself.
+    #[must_use]
+    pub fn with_pool(mut self, pool: &str) -> Self {
+        pool.clone_into(&mut self.pool);
         self
     }
 
@@ -156,9 +168,21 @@ impl Node {
         let seat = self.seat.as_ref();
         let address = seat.map_or(Ipv4Addr::LOCALHOST, |seat| seat.address);
         let any_port = SocketAddr::new(IpAddr::V4(address), 0).to_string();
-        let listen = self.listen.clone().unwrap_or_else(|| any_port.clone());
+        let listen = match (&self.listen, seat) {
+            (Some(listen), _) => listen.clone(),
+            (None, Some(_)) => any_port.clone(),
+            (None, None) => pool::lasting()?.to_string(),
+        };
         let clock = seat.and_then(|seat| seat.clock.as_ref());
-        let mut warren = Command::new(binary::warren()?);
+        let mut warren = match seat {
+            Some(_) => {
+                // Machines do not take each other's time; programs of one machine do.
+                let mut nice = Command::new("nice");
+                nice.args(["-n", AHEAD]).arg(binary::warren()?);
+                nice
+            }
+            None => Command::new(binary::warren()?),
+        };
         warren
             .arg("up")
             .arg("--data-dir")
@@ -336,6 +360,16 @@ impl Node {
         Ok(())
     }
 
+    /// Has it abort, as after a fault of its own, and tells how it ended.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub fn abort(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut child = self.child.take().context("it does not run")?;
+        kill(Pid::from_raw(child.id().try_into()?), Signal::SIGABRT)?;
+        Ok(child.wait()?)
+    }
+
     /// Stops it where it is, as a machine that hangs, or lets it go on.
     ///
     /// # Errors
@@ -421,6 +455,7 @@ impl Drop for Node {
         if let (Runtime::Docker, Some(cluster), None) = (self.runtime, &self.cluster, &self.seat) {
             sweep::containers_of(cluster);
         }
+        sweep::memory_of(&self.data_dir());
     }
 }
 
@@ -451,23 +486,4 @@ impl Runtime {
 
 fn path_text(path: &Path) -> anyhow::Result<String> {
     Ok(path.to_str().context("the path is not UTF-8")?.to_owned())
-}
-
-/// A pool that no other test takes, one of the 16,384 of two /24 in 10.128.0.0/9: the process and its nodes choose
-/// where to begin, and what this machine has a route to is passed over.
-fn own_pool() -> String {
-    static NODES: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(8) + NODES.fetch_add(1, Ordering::Relaxed);
-    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let pools = (0..1 << 14).map(|step| {
-        let [_, _, high, low] = (first.wrapping_add(step * 1031) % (1 << 14) * 2).to_be_bytes();
-        [10, 128 + high, low]
-    });
-    // The kernel writes an address with its last byte first: 10.130.4.0 is 0004820A.
-    let taken = |[a, b, c]: &[u8; 3]| {
-        [*c, c + 1].iter().any(|c| routes.contains(&format!("\t00{c:02X}{b:02X}{a:02X}\t")))
-    };
-    let mut free = pools.filter(|pool| !taken(pool));
-    let [a, b, c] = free.next().unwrap_or([10, 128, 0]);
-    format!("{a}.{b}.{c}.0/23")
 }

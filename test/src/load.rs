@@ -43,9 +43,6 @@ pub enum Resolver {
     Container(u32),
 }
 
-/// Where Docker's resolver is in every container of a network that has one.
-const DOCKER_RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11)), 53);
-
 /// What the clients of one name saw.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -59,6 +56,8 @@ pub struct Tally {
     pub unresolved: u64,
     /// Who answered: by version, how often, and when last.
     pub versions: BTreeMap<String, (u64, Instant)>,
+    /// Only requests that began from then on count; all where absent.
+    since: Option<Instant>,
 }
 
 impl Load {
@@ -118,7 +117,19 @@ impl Load {
     /// # Errors
     /// As [`Self::seen`].
     pub fn take(&self, name: &str) -> anyhow::Result<Tally> {
-        Ok(std::mem::take(&mut *lock(self.tally(name)?)))
+        let mut tally = lock(self.tally(name)?);
+        let anew = Tally { since: tally.since, ..Tally::default() };
+        Ok(std::mem::replace(&mut *tally, anew))
+    }
+
+    /// As [`Self::take`], and what was asked before now counts no more, neither well answered nor failed: a client that
+    /// hangs on a dead address learns of it after its time is up.
+    ///
+    /// # Errors
+    /// As [`Self::seen`].
+    pub fn begin_anew(&self, name: &str) -> anyhow::Result<Tally> {
+        let anew = Tally { since: Some(Instant::now()), ..Tally::default() };
+        Ok(std::mem::replace(&mut *lock(self.tally(name)?), anew))
     }
 
     /// Fails where a request to `name` has failed since the last count, and says how many there were.
@@ -166,7 +177,10 @@ impl Tally {
         self.versions.get(version).map(|(_, last)| *last)
     }
 
-    fn count(&mut self, answer: anyhow::Result<String>) {
+    fn count(&mut self, began: Instant, answer: anyhow::Result<String>) {
+        if self.since.is_some_and(|since| began < since) {
+            return;
+        }
         self.requests += 1;
         match answer {
             Ok(version) => {
@@ -213,8 +227,9 @@ impl Client {
             if self.expire <= Instant::now() && self.resolve().await.is_err() {
                 lock(&tally).unresolved += 1;
             }
+            let began = Instant::now();
             let answer = self.request().await;
-            lock(&tally).count(answer);
+            lock(&tally).count(began, answer);
         }
     }
 
@@ -246,9 +261,13 @@ impl Client {
 }
 
 impl Resolver {
+    /// Where Docker's resolver is in every container of a network that has one.
+    pub const CONTAINERS: SocketAddr =
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11)), 53);
+
     fn server(&self) -> anyhow::Result<SocketAddr> {
         let file = match self {
-            Self::Container(_) => return Ok(DOCKER_RESOLVER),
+            Self::Container(_) => return Ok(Self::CONTAINERS),
             Self::Node(file) => file,
         };
         let run: Value = serde_json::from_slice(&std::fs::read(file)?)?;

@@ -14,6 +14,7 @@ use warren_core::ClusterId;
 use warren_core::command::Command;
 use warren_core::id::NodeId;
 use warren_core::node::{NodeFacts, Role};
+use warren_core::service::Actor;
 use warren_core::units::{Bytes, MilliCpu};
 use warren_raft::{Alone, Leadership, Options, Raft, SnapshotPolicy, StoreKind, TIMERS};
 
@@ -97,6 +98,7 @@ pub async fn write(raft: &Raft, key: &str, value: &str) -> anyhow::Result<()> {
         node: ME,
         set: BTreeMap::from([(key.parse()?, value.to_owned())]),
         remove: BTreeSet::new(),
+        by: Actor::named("test"),
     };
     let answers = raft.propose(vec![label]).await?;
     ensure!(matches!(answers[..], [Ok(_)]), "refused: {answers:?}");
@@ -114,6 +116,7 @@ fn beginning() -> Vec<Command> {
         memory: Bytes::from_mib(64),
         runtime: "none".to_owned(),
         version: "0".to_owned(),
+        level: warren_core::level::Level::OURS,
     };
     let init = Command::InitCluster {
         id: ClusterId(1),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
 };
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -44,6 +45,11 @@ fn running_below(folder: &Path) -> Vec<Pid> {
         })
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
         .collect()
+}
+
+/// Lets go of the memory in which a node kept the secrets of its tasks, or its folder could not be removed.
+pub fn memory_of(data_dir: &Path) {
+    let _ = umount2(&data_dir.join("agent/files/memory"), MntFlags::MNT_DETACH);
 }
 
 /// Removes the containers and networks labelled with a cluster's id, and its names for images. It is called while a

@@ -2,8 +2,8 @@
 
 use crate::client::ClientArgs;
 use crate::commands::{
-    apply, cluster, completion, config, context, down, events, freeze, login, node, reference,
-    rollout, service, status, supervise, token, up, version, why,
+    apply, audit, cluster, completion, config, context, down, events, freeze, install, login, node,
+    rebalance, reference, rollout, secret, service, status, supervise, token, up, version, why,
 };
 use crate::failure::{EXIT_CODES, Failure, Outcome};
 use clap::error::ErrorKind;
@@ -27,6 +27,10 @@ enum Command {
     Up(Box<up::Up>),
     /// Stop this node's tasks and the node
     Down(down::Down),
+    /// Make this machine a node that starts with it, as a unit of systemd
+    Install(Box<install::Install>),
+    /// Take the unit and the program of `warren install` away again
+    Uninstall(install::Uninstall),
     /// Show the cluster in a few lines
     Status(status::Status),
     /// Say what something waits for
@@ -37,10 +41,16 @@ enum Command {
     /// Show and steer releases
     #[command(subcommand)]
     Rollout(Box<rollout::Rollout>),
+    /// Keep what only tasks may read: sealed at rest, given to them as files in memory
+    #[command(subcommand)]
+    Secret(secret::Secret),
+    /// Keep plain configuration files for services; `show` is about Warren's own settings
+    #[command(subcommand)]
+    Config(config::Config),
     /// Hold releases, and let them go on
     #[command(subcommand)]
     Freeze(freeze::Freeze),
-    /// Show the cluster, and let machines in
+    /// Show the cluster, let machines in, and get it back
     #[command(subcommand)]
     Cluster(cluster::Cluster),
     /// Let people and programs use the cluster from elsewhere
@@ -54,13 +64,14 @@ enum Command {
     /// Show and steer nodes
     #[command(subcommand)]
     Node(node::Node),
+    /// Move tasks to where they would be placed now
+    Rebalance(rebalance::Rebalance),
     /// Show what happened
     Events(events::Events),
+    /// Show who did what, when and from where
+    Audit(audit::Audit),
     /// Make services be as a file says
     Apply(apply::Apply),
-    /// Show the configuration
-    #[command(subcommand)]
-    Config(config::Config),
     /// Print a completion script for a shell
     Completion(completion::Completion),
     /// Show the version
@@ -117,9 +128,11 @@ fn with_amounts(command: clap::Command) -> clap::Command {
 pub fn run() -> Outcome {
     let Cli { client, command } = parsed()?;
     match command {
-        // These two make their own threads: one runs the node, the other must be small.
+        // These make their own threads: one runs the node, the other must be small.
         Command::Up(command) => command.run(&client),
+        Command::Cluster(cluster::Cluster::Init(command)) => command.init(&client),
         Command::Supervise(command) => command.run(),
+        Command::Install(command) => command.run(&client),
         Command::Config(command) => command.run(&client),
         Command::Completion(command) => command.run(),
         Command::Context(command) => command.run(),
@@ -155,19 +168,24 @@ fn not_text(words: &[OsString]) -> Failure {
 async fn talk(command: Command, client: &ClientArgs) -> Outcome {
     match command {
         Command::Down(command) => command.run(client).await,
+        Command::Uninstall(command) => command.run(client).await,
         Command::Status(command) => command.run(client).await,
         Command::Why(command) => command.run(client).await,
         Command::Service(command) => Box::pin(command.run(client)).await,
         Command::Rollout(command) => Box::pin(command.run(client)).await,
+        Command::Secret(command) => command.run(client).await,
         Command::Freeze(command) => command.run(client).await,
         Command::Cluster(command) => command.run(client).await,
         Command::Token(command) => command.run(client).await,
         Command::Login(command) => command.run(client).await,
         Command::Node(command) => command.run(client).await,
+        Command::Rebalance(command) => command.run(client).await,
         Command::Events(command) => command.run(client).await,
+        Command::Audit(command) => command.run(client).await,
         Command::Apply(command) => Box::pin(command.run(client)).await,
         Command::Version(command) => command.run(client).await,
         Command::Up(_)
+        | Command::Install(_)
         | Command::Supervise(_)
         | Command::Config(_)
         | Command::Completion(_)
@@ -255,6 +273,7 @@ mod tests {
             &["status"][..],
             &["why"],
             &["events"],
+            &["audit"],
             &["version"],
             &["service", "ls"],
             &["service", "ps"],
@@ -273,7 +292,12 @@ mod tests {
             &["rollout", "profile", "show"],
             &["freeze", "status"],
             &["node", "ls"],
+            &["cluster", "backup"],
             &["node", "inspect"],
+            &["secret", "ls"],
+            &["secret", "inspect"],
+            &["config", "ls"],
+            &["config", "inspect"],
             &["config", "show"],
         ];
         for path in reads {

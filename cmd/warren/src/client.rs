@@ -1,11 +1,16 @@
 //! The way to a Warren: the unix socket in its data directory, or a login to a cluster elsewhere.
 
 pub mod contexts;
+mod stale;
+
+pub use stale::StaleArgs;
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::node;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use contexts::{Context, Contexts};
+use stale::{Age, Aged};
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -37,7 +42,8 @@ pub struct ClientArgs {
         global = true,
         env = "WARREN_DATA_DIR",
         value_name = "DIR",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = folder_parser()
     )]
     pub data_dir: Option<PathBuf>,
     /// Socket to talk to
@@ -52,6 +58,16 @@ pub struct ClientArgs {
         hide_env_values = true
     )]
     pub context: Option<String>,
+}
+
+/// Reads a folder; an empty text is none, as where a script's variable is not set.
+fn folder_parser() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| match text.is_empty() {
+        true => {
+            Err("it is empty: name a folder with --data-dir or in WARREN_DATA_DIR, or unset that")
+        }
+        false => Ok(PathBuf::from(text)),
+    })
 }
 
 impl ClientArgs {
@@ -75,7 +91,7 @@ impl ClientArgs {
         }
         let path = self.socket();
         match channel::connect(&Target::Unix(path.clone())).await {
-            Ok(channel) => Ok(Client { channel, auth: Auth::default() }),
+            Ok(channel) => Ok(Client { channel, auth: Auth::default(), age: None }),
             Err(error) => match self.worker() {
                 Some(failure) => Err(failure),
                 None => Err(unreachable(&path, &error)),
@@ -109,7 +125,7 @@ impl ClientArgs {
             match connect_stranger(manager, &context.authority).await {
                 Ok(channel) => {
                     let auth = Auth::bearer(&context.secret)?;
-                    return Ok(Client { channel, auth });
+                    return Ok(Client { channel, auth, age: None });
                 }
                 Err(error) => why = causes(&error),
             }
@@ -190,20 +206,23 @@ impl Interceptor for Auth {
 }
 
 /// How a client of one service is reached.
-pub type Way = InterceptedService<Channel, Auth>;
+pub type Way = InterceptedService<Aged<Channel>, Auth>;
 
 /// A connection to a Warren.
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
     auth: Auth,
+    /// Where answers may be old: what they say of that.
+    age: Option<Age>,
 }
 
 macro_rules! clients {
     ($($(#[$doc:meta])* $name:ident: $module:ident :: $client:ident,)*) => {
         $($(#[$doc])*
         pub fn $name(&self) -> v1::$module::$client<Way> {
-            v1::$module::$client::with_interceptor(self.channel.clone(), self.auth.clone())
+            let channel = Aged::new(self.channel.clone(), self.age.clone());
+            v1::$module::$client::with_interceptor(channel, self.auth.clone())
                 .max_decoding_message_size(RESPONSE_BYTES_MAX)
         })*
     };
@@ -221,6 +240,8 @@ impl Client {
         nodes: nodes_client::NodesClient,
         /// The cluster.
         clusters: clusters_client::ClustersClient,
+        /// Secrets and configs.
+        files: files_client::FilesClient,
         /// Events.
         events: events_client::EventsClient,
     }

@@ -96,6 +96,12 @@ pub struct NodeFlags {
     /// Where a manager serves other machines
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Calls of one caller in a second at a manager; 0 for no limit
+    #[arg(long, value_name = "COUNT")]
+    pub calls_per_second: Option<String>,
+    /// How long the certificates live that this manager signs
+    #[arg(long, value_name = "TIME")]
+    pub certificate_life: Option<String>,
     /// Where other nodes reach this machine
     #[arg(long, value_name = "IP")]
     pub advertise: Option<String>,
@@ -142,6 +148,8 @@ impl NodeFlags {
             ("pool", self.pool.clone()),
             ("network", self.network.clone()),
             ("listen", self.listen.clone()),
+            ("calls_per_second", self.calls_per_second.clone()),
+            ("certificate_life", self.certificate_life.clone()),
             ("advertise", self.advertise.clone()),
             ("join", self.join.clone()),
             ("token", self.join_token.clone()),

@@ -4,7 +4,9 @@
 mod certificates;
 mod cluster;
 mod data_dir;
+mod disaster;
 mod dns;
+mod epoch;
 mod facts;
 mod http;
 mod identity;
@@ -21,7 +23,8 @@ mod start;
 mod subnet;
 
 pub use data_dir::holder;
-pub use identity::managers_of;
+pub use disaster::{Restore, check_empty, has_cluster, restore, survey};
+pub use identity::{Seen, managers_of};
 pub use logging::start as start_logging;
 pub use start::run;
 

@@ -7,10 +7,12 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// A role of the node. The order is the order in which they are told to stop: first who lets work in, then who does it,
-/// then who keeps it.
+/// A role of the node. The order is the order in which they are told to stop: first who leads, then who lets work in,
+/// then who does it, then who keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TaskKind {
+    /// Gives the lead away while everything else still runs, so that writes go on elsewhere at once.
+    Lead,
     /// The public API on the unix socket.
     Api,
     /// The connections of other machines.
@@ -31,6 +33,8 @@ pub enum TaskKind {
     Dns,
     /// Leads: hears, plans, proposes, dispatches.
     Manager,
+    /// Whether the cluster goes on without this manager.
+    Epoch,
     /// The agreed state.
     Raft,
     /// Metrics and health by HTTP; last of all, so that one can see how the others end.
@@ -50,7 +54,8 @@ pub enum OnEnd {
 
 impl TaskKind {
     /// All of them, in the order in which they are told to stop.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
+        Self::Lead,
         Self::Api,
         Self::Port,
         Self::Remote,
@@ -61,6 +66,7 @@ impl TaskKind {
         Self::Sessions,
         Self::Dns,
         Self::Manager,
+        Self::Epoch,
         Self::Raft,
         Self::Http,
         Self::Upkeep,
@@ -69,6 +75,7 @@ impl TaskKind {
     /// Its name in logs and errors.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Lead => "lead",
             Self::Api => "api",
             Self::Port => "port",
             Self::Remote => "remote",
@@ -79,6 +86,7 @@ impl TaskKind {
             Self::Sessions => "sessions",
             Self::Dns => "dns",
             Self::Manager => "manager",
+            Self::Epoch => "epoch",
             Self::Raft => "raft",
             Self::Http => "http",
             Self::Upkeep => "upkeep",
@@ -94,10 +102,14 @@ impl TaskKind {
             | Self::Sessions
             | Self::Dns
             | Self::Manager
+            | Self::Epoch
             | Self::Raft => OnEnd::StopNode,
-            Self::ApiHealth | Self::Network | Self::Certificates | Self::Http | Self::Upkeep => {
-                OnEnd::Log
-            }
+            Self::Lead
+            | Self::ApiHealth
+            | Self::Network
+            | Self::Certificates
+            | Self::Http
+            | Self::Upkeep => OnEnd::Log,
         }
     }
 
@@ -106,9 +118,14 @@ impl TaskKind {
         match self {
             // A client that holds a stream open does not hold up the node.
             Self::Api | Self::Port | Self::Remote | Self::Sessions => Duration::from_secs(2),
-            Self::ApiHealth | Self::Network | Self::Certificates | Self::Http | Self::Upkeep => {
-                Duration::from_secs(1)
-            }
+            Self::ApiHealth
+            | Self::Network
+            | Self::Certificates
+            | Self::Epoch
+            | Self::Http
+            | Self::Upkeep => Duration::from_secs(1),
+            // A hand-over gives up after two seconds by itself.
+            Self::Lead => Duration::from_secs(3),
             Self::Agent | Self::Dns | Self::Manager => Duration::from_secs(6),
             // What is in flight is written; a slow disk takes its time.
             Self::Raft => Duration::from_secs(10),

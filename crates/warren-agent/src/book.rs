@@ -53,8 +53,9 @@ impl Book {
     }
 
     /// Takes over all assignments, unless that would stop more of the `running` tasks than it may: the message may name
-    /// how many; else it is [`brake`], and none where the message is older than what is held or `strange`, that is the
-    /// cluster was restored since.
+    /// how many; else it is [`brake`], and none where the message is older than what is held. Where it is `strange`,
+    /// that is the cluster was restored since, tasks that it does not name are none that it stops: they are left
+    /// alone, and its revision begins a new count.
     pub(crate) fn full(
         &mut self,
         full: v1::Full,
@@ -66,14 +67,15 @@ impl Book {
         if next.digest[..] != full.digest[..] {
             return Err(Refusal::Digest { revision: full.revision });
         }
-        let runs = |task: &TaskId| {
-            next.assignments.get(task).is_some_and(|assignment| assignment.want == Want::Run)
+        let runs = |task: &TaskId| match next.assignments.get(task) {
+            Some(assignment) => assignment.want == Want::Run,
+            None => strange,
         };
         let stops = running.iter().filter(|task| !runs(task)).count();
-        let old = full.revision < self.revision;
+        let old = full.revision < self.revision && !strange;
         let allowed = match full.stop_allowance {
             Some(allowance) => allowance as usize,
-            None if old || strange => 0,
+            None if old => 0,
             None => brake(running.len()),
         };
         if stops > allowed {
@@ -206,13 +208,21 @@ pub(crate) mod tests {
         let mut tasks: Vec<_> = (1..=8).map(|id| task(id, Want::Run)).collect();
         tasks[0].want = Want::Stop;
         assert!(book.full(full(4, &tasks, None), &running, false).is_err());
-        assert!(book.full(full(6, &tasks, None), &running, true).is_err());
         assert!(book.full(full(6, &tasks, None), &running, false).is_ok());
+    }
+
+    #[test]
+    fn after_a_restore_what_is_known_is_adopted_and_the_rest_is_left_alone() {
         let (mut book, running) = ten();
-        assert!(
-            book.full(full(6, &[], None), &BTreeSet::new(), true).is_ok(),
-            "nothing is stopped"
-        );
-        assert!(book.full(full(7, &[], Some(10)), &running, true).is_ok());
+        let mut tasks: Vec<_> = (1..=7).map(|id| task(id, Want::Run)).collect();
+        assert!(book.clone().full(full(3, &tasks, None), &running, true).is_ok(), "three unknown");
+        assert!(book.clone().full(full(3, &[], None), &running, true).is_ok(), "all unknown");
+        for task in &mut tasks[..4] {
+            task.want = Want::Stop;
+        }
+        let Err(Refusal::Held(why)) = book.full(full(3, &tasks, None), &running, true) else {
+            panic!("four of ten are more than three");
+        };
+        assert!(why.contains("would stop 4 of 10") && why.contains("restored"), "{why}");
     }
 }

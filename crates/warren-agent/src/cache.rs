@@ -18,7 +18,7 @@ use warren_core::spec::{PinnedImage, ServiceName};
 use warren_core::traffic::TrafficView;
 
 /// The form of the values. A cache of another form is begun anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Memory for sled's page cache: all values together are smaller.
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Damaged caches kept for a look: the first is enough to learn from.

@@ -1,5 +1,6 @@
 //! Does the steps of one task, one after the other, each bounded in time.
 
+use crate::courier::Courier;
 use crate::metrics;
 use crate::runtime::failure;
 use std::future::Future;
@@ -36,6 +37,7 @@ pub(crate) struct Job {
     /// Whether the container asks the node's resolver.
     pub(crate) resolver: bool,
     pub(crate) runtime: Arc<dyn ContainerRuntime>,
+    pub(crate) courier: Courier,
     pub(crate) news: mpsc::Sender<News>,
     /// Calls a fetch off, which is the only step that may take long and is harmless to leave.
     pub(crate) cancel: CancellationToken,
@@ -104,7 +106,7 @@ impl Job {
                     }
                 };
                 carry.image = Some(fetched?);
-                Ok(())
+                self.bring_files().await
             }
             Step::Create => {
                 carry.created = Some(self.create(carry.image.clone()).await?);
@@ -115,6 +117,8 @@ impl Job {
                 None => Err(Failure { kind: FailureKind::Moot, message: String::new() }),
             },
             Step::Start(key) => {
+                // Memory does not outlive the machine's last start.
+                self.bring_files().await?;
                 call("starting the container", runtime.start(&container(key))).await
             }
             Step::Stop(key, stop) => {
@@ -152,6 +156,17 @@ impl Job {
         Ok(pinned)
     }
 
+    /// Has the task's secrets and configs where it reads them.
+    async fn bring_files(&self) -> Result<(), Failure> {
+        let Some(assignment) = &self.assignment else { return Ok(()) };
+        tokio::select! {
+            brought = self.courier.bring(assignment) => brought,
+            () = self.cancel.cancelled() => {
+                Err(Failure { kind: FailureKind::Moot, message: String::new() })
+            }
+        }
+    }
+
     /// Never ends by itself: the sender outlives it.
     async fn tell_progress(&self, mut news: watch::Receiver<PullProgress>) {
         while news.changed().await.is_ok() {
@@ -177,6 +192,7 @@ impl Job {
             network: self.network.clone(),
             address: assignment.address,
             dns: if self.resolver { dns } else { Dns::default() },
+            files: self.courier.files(assignment),
         };
         call("creating the container", self.runtime.create(&spec)).await
     }

@@ -10,6 +10,7 @@
 mod agent;
 mod book;
 mod cache;
+mod courier;
 mod images;
 mod job;
 mod load;
@@ -26,8 +27,9 @@ pub use cache::Membership;
 pub use runtime::OpenRuntime;
 
 use ipnet::Ipv4Net;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use tokio::sync::watch;
 use warren_core::node::NodeFacts;
 use warren_wire::channel::{Dialer, Target};
 
@@ -53,6 +55,10 @@ pub struct Options {
     /// Whether containers ask the resolver on the node's own address in their network, with the cluster's zone as
     /// search domain.
     pub resolver: bool,
+    /// The largest packet of containers, where it is not that of the runtime's own networks.
+    pub mtu: Option<u16>,
+    /// What is wrong with the node and does not keep it from running tasks: told to the leader with each beat.
+    pub problems: watch::Receiver<BTreeSet<String>>,
 }
 
 /// An agent that cannot start.

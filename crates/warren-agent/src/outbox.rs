@@ -121,6 +121,7 @@ mod tests {
             healthy: None,
             restarts,
             waiting: false,
+            unseen: false,
             detail: String::new(),
             end: None,
         }

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use warren_wire::channel::{DialError, Dialer, SESSION_BYTES_MAX, Target};
 use warren_wire::status::LEADER;
@@ -48,7 +49,12 @@ pub(crate) struct Session {
     pub(crate) managers: watch::Receiver<Vec<Target>>,
     pub(crate) dialer: Dialer,
     pub(crate) events: mpsc::Sender<Event>,
+    /// The way to the leader, for what is asked of it beside the session.
+    pub(crate) link: watch::Sender<Option<Channel>>,
 }
+
+/// A session that stands: the first word, the way there and the way back.
+type Attached = (v1::Welcome, mpsc::Sender<AgentMessage>, Streaming<v1::ManagerMessage>);
 
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
@@ -110,9 +116,12 @@ impl Session {
     /// One session with the manager at `target`, until it fails.
     async fn attempt(&mut self, target: Option<Target>) -> SessionError {
         match self.attach(target).await {
-            Ok((welcome, outbound, inbound)) => {
+            Ok((channel, (welcome, outbound, inbound))) => {
+                self.link.send_replace(Some(channel));
                 ::metrics::counter!(metrics::SESSIONS, "result" => "ok").increment(1);
-                self.hear(welcome, outbound, inbound).await
+                let ended = self.hear(welcome, outbound, inbound).await;
+                self.link.send_replace(None);
+                ended
             }
             Err(error) => {
                 ::metrics::counter!(metrics::SESSIONS, "result" => "failed").increment(1);
@@ -124,14 +133,11 @@ impl Session {
     async fn attach(
         &mut self,
         target: Option<Target>,
-    ) -> Result<
-        (v1::Welcome, mpsc::Sender<AgentMessage>, Streaming<v1::ManagerMessage>),
-        SessionError,
-    > {
+    ) -> Result<(Channel, Attached), SessionError> {
         let target = target.ok_or(SessionError::NoManager)?;
         let connected = self.dialer.connect(&target, MANAGER_NAME).await;
         let channel = connected.map_err(|error| SessionError::Connect { error })?;
-        let mut client = SessionsClient::new(channel)
+        let mut client = SessionsClient::new(channel.clone())
             .max_decoding_message_size(SESSION_BYTES_MAX)
             .max_encoding_message_size(SESSION_BYTES_MAX);
         let (outbound, queue) = mpsc::channel(OUTBOUND);
@@ -150,7 +156,7 @@ impl Session {
         });
         let (welcome, inbound) =
             attached.await.map_err(|_| SessionError::Silent(WELCOME_TIMEOUT))??;
-        Ok((welcome, outbound, inbound))
+        Ok((channel, (welcome, outbound, inbound)))
     }
 
     async fn hear(

@@ -56,7 +56,7 @@ impl Cluster {
         }
         for s in 0..services {
             let spec = Box::new(service(&format!("service-{s}"), replicas));
-            cluster.apply(Command::CreateService { spec, by: Actor("bench".to_owned()) });
+            cluster.apply(Command::CreateService { spec, by: Actor::named("bench".to_owned()) });
         }
         cluster
     }
@@ -72,6 +72,7 @@ fn register(n: u32) -> Command {
         memory: Bytes::from_mib(65_536),
         runtime: "bench".to_owned(),
         version: "0".to_owned(),
+        level: warren_core::level::Level::OURS,
     };
     let subnet = format!("10.{}.{}.0/24", n / 256, n % 256).parse().ok();
     Command::RegisterNode {
@@ -109,6 +110,7 @@ fn run_all(cluster: &mut Cluster, observed: &mut Observed) {
             phase: Phase::Running,
             ready_since: Some(ClusterTime::START),
             unready_since: None,
+            unseen: false,
             healthy: None,
             restarts: 0,
             detail: String::new(),
@@ -189,7 +191,8 @@ fn releases(now: ClusterTime) {
             let mut spec = Box::new(found.spec.clone());
             spec.template.image = Image::parse(&format!("web:{strategy}")).unwrap();
             spec.update.strategy = strategy;
-            let (service, expect, by) = (found.id, found.generation, Actor("bench".to_owned()));
+            let (service, expect, by) =
+                (found.id, found.generation, Actor::named("bench".to_owned()));
             let (cause, freeze_override) = (String::new(), None);
             let update =
                 Command::UpdateService { service, expect, spec, by, cause, freeze_override };

@@ -8,17 +8,20 @@ pub use rejection::Rejection;
 use crate::id::{
     Generation, LogIndex, NodeId, NoticeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId,
 };
+use crate::level::Level;
 use crate::member::{AccessToken, JoinToken, Trust};
 use crate::node::{Availability, NodeFacts, Role};
 use crate::rollout::{Back, Move, Promotion};
 use crate::service::{Actor, Freeze};
-use crate::spec::{LabelKey, RoleName, ServiceSpec};
+use crate::spec::{FileKind, FileName, FileVersion, LabelKey, RoleName, ServiceSpec};
 use crate::state::ClusterId;
 use crate::task::{End, Phase, StopReason};
 use crate::time::{ClusterTime, WallTime};
+use crate::vault::Fresh;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A committed command with its place and time.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -117,6 +120,18 @@ pub enum Command {
         /// The tasks.
         placements: Vec<Placing>,
     },
+    /// Says which tasks of a service are to be on other nodes, beside those that are on their way already. They are
+    /// replaced there within the update limits.
+    MoveTasks {
+        /// Of which service.
+        service: ServiceId,
+        /// The generation that was planned with.
+        expect: Generation,
+        /// Which tasks, and where to.
+        moves: BTreeMap<TaskId, NodeId>,
+        /// Who.
+        by: Actor,
+    },
     /// Takes tasks out of traffic, to stop them later.
     DrainTasks {
         /// Of which service.
@@ -180,6 +195,10 @@ pub enum Command {
         node: NodeId,
         /// What is wanted.
         availability: Availability,
+        /// For a drain: how long services may keep tasks there that they cannot spare; for ever where absent.
+        within: Option<Duration>,
+        /// Who.
+        by: Actor,
     },
     /// Changes a node's labels.
     LabelNode {
@@ -189,6 +208,8 @@ pub enum Command {
         set: BTreeMap<LabelKey, String>,
         /// Labels to take away.
         remove: BTreeSet<LabelKey>,
+        /// Who.
+        by: Actor,
     },
     /// Moves a rollout on, as planned.
     MoveRollout {
@@ -309,6 +330,77 @@ pub enum Command {
         /// Who.
         by: Actor,
     },
+    /// Goes on with one manager alone, from a backup or after the loss of the others. Applied to a state that nobody
+    /// serves; all other managers are taken out.
+    BeginEpoch {
+        /// The epoch that ends.
+        expect: u32,
+        /// Who goes on.
+        manager: NodeId,
+        /// The fingerprint of the machine that is this manager from now on, where it is another than before.
+        key: Option<String>,
+        /// Who.
+        by: Actor,
+    },
+    /// Makes a secret or a config, with its first version.
+    CreateFile {
+        /// What.
+        file: Fresh,
+        /// Labels, for people.
+        labels: BTreeMap<LabelKey, String>,
+    },
+    /// Gives a secret or a config another version.
+    UpdateFile {
+        /// What.
+        file: Fresh,
+        /// The version that this becomes: the next one, or nothing is changed.
+        version: FileVersion,
+    },
+    /// Takes a secret or a config away that nothing uses.
+    RemoveFile {
+        /// What it is.
+        kind: FileKind,
+        /// Which.
+        name: FileName,
+        /// Who.
+        by: Actor,
+    },
+    /// Keeps in the audit what somebody did that changes nothing in the state.
+    Witness {
+        /// Who.
+        by: Actor,
+        /// What.
+        action: Witnessed,
+        /// To what, by its name.
+        target: String,
+        /// More of it.
+        detail: String,
+    },
+    /// All managers speak more than the cluster has asked of its nodes so far.
+    RaiseLevel {
+        /// What they all speak.
+        to: Level,
+    },
+}
+
+/// What leaves no other trace in the state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Witnessed {
+    /// A command was run inside a task.
+    Exec,
+    /// The whole state was read off.
+    Backup,
+}
+
+impl Witnessed {
+    /// As the audit calls it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Exec => "service exec",
+            Self::Backup => "cluster backup",
+        }
+    }
 }
 
 /// What a person asks of a rollout.

@@ -1,14 +1,17 @@
 //! What happened, for people and for watchers. Every event is the effect of one committed entry.
 
 use crate::id::{LogIndex, NodeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId};
+use crate::level::Level;
 use crate::node::{Availability, Role};
 use crate::rollout::Happened;
 use crate::service::Actor;
-use crate::spec::{HostName, ServiceName, Strategy};
+use crate::spec::{FileKind, FileName, FileVersion, HostName, ServiceName, Strategy};
 use crate::task::{Phase, StopReason};
 use crate::time::{ClusterTime, WallTime};
+use crate::units::{counted, span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Events kept in the replicated state, and those of the newest entry however many they are: a watcher that comes back
 /// within so many resumes without a gap.
@@ -97,6 +100,40 @@ pub enum EventKind {
         /// Who did it.
         by: Actor,
     },
+    /// The cluster goes on from a backup, or from one manager of several.
+    EpochBegan {
+        /// The new epoch.
+        epoch: u32,
+        /// Who goes on.
+        manager: NodeId,
+    },
+    /// Every manager speaks more than the cluster asked of its nodes before.
+    LevelRaised {
+        /// What every node has to speak from now on.
+        to: Level,
+    },
+    /// A secret or a config was made, changed or taken away.
+    File {
+        /// What it is.
+        kind: FileKind,
+        /// Which.
+        name: FileName,
+        /// Who did it.
+        by: Actor,
+        /// What was done.
+        change: FileChange,
+    },
+}
+
+/// What was done to a secret or a config.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FileChange {
+    /// Made, with its first version.
+    Created,
+    /// Given this version.
+    Updated(FileVersion),
+    /// Taken away.
+    Removed,
 }
 
 /// What was done to a service.
@@ -115,6 +152,8 @@ pub enum ServiceChange {
     },
     /// All tasks are to be replaced by equal ones.
     Restarted,
+    /// So many tasks are to be on other nodes.
+    Moved(u32),
     /// Deletion began.
     Deleted,
     /// The last task is gone, and so is the service.
@@ -154,8 +193,8 @@ pub enum NodeChange {
     Up,
     /// Is not heard any more.
     Down,
-    /// An operator changed what is wanted of it.
-    Availability(Availability),
+    /// An operator changed what is wanted of it; of a drain, how long services may take their time.
+    Availability(Availability, Option<Duration>),
     /// An operator changed its labels.
     Labels,
     /// Is a manager now, or a worker again.
@@ -164,15 +203,51 @@ pub enum NodeChange {
     Removed,
 }
 
+impl fmt::Display for FileChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created => f.write_str("created"),
+            Self::Updated(version) => write!(f, "given version {version}"),
+            Self::Removed => f.write_str("removed"),
+        }
+    }
+}
+
+impl fmt::Display for NodeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Joined => f.write_str("joined"),
+            Self::Up => f.write_str("is up"),
+            Self::Down => f.write_str("is down"),
+            Self::Availability(Availability::Active, _) => f.write_str("is active"),
+            Self::Availability(Availability::Drain, None) => f.write_str("is draining"),
+            Self::Availability(Availability::Drain, Some(within)) => {
+                write!(f, "is draining: within {} whatever is there goes", span(*within))
+            }
+            Self::Labels => f.write_str("has new labels"),
+            Self::Role(role) => write!(f, "is a {role} now"),
+            Self::Removed => f.write_str("removed"),
+        }
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClusterCreated => f.write_str("cluster created"),
+            Self::EpochBegan { epoch, manager } => {
+                write!(f, "the cluster goes on from {manager} as epoch {epoch}")
+            }
+            Self::LevelRaised { to } => write!(f, "nodes have to speak level {to} from now on"),
             Self::Service { name, by, change, .. } => match change {
                 ServiceChange::Created => write!(f, "service {name} created by {by}"),
                 ServiceChange::Updated(to) => write!(f, "service {name} updated to {to} by {by}"),
                 ServiceChange::Scaled { from, to } => {
                     write!(f, "service {name} scaled from {from} to {to} by {by}")
+                }
+                ServiceChange::Moved(count) => {
+                    let tasks = counted(*count, "task");
+                    write!(f, "{tasks} of service {name} to be moved by {by}")
                 }
                 ServiceChange::Restarted => write!(f, "service {name} restarted by {by}"),
                 ServiceChange::Deleted => write!(f, "service {name} deleted by {by}"),
@@ -184,9 +259,7 @@ impl fmt::Display for EventKind {
                         "the update of service {name} by {of} that waited is dropped: {why} (by {by})"
                     )
                 }
-                ServiceChange::Accepted(revision) => {
-                    write!(f, "service {name} runs {revision} on every slot")
-                }
+                ServiceChange::Accepted(to) => write!(f, "service {name} runs {to} on every slot"),
             },
             Self::Task { id, name, slot, revision, node, change, .. } => {
                 write!(f, "task {name}.{slot} ({id}, {revision}) ")?;
@@ -216,19 +289,8 @@ impl fmt::Display for EventKind {
                     None => write!(f, "go on, says {by}"),
                 }
             }
-            Self::Node { id, hostname, change } => {
-                write!(f, "node {hostname} ({id}) ")?;
-                match change {
-                    NodeChange::Joined => f.write_str("joined"),
-                    NodeChange::Up => f.write_str("is up"),
-                    NodeChange::Down => f.write_str("is down"),
-                    NodeChange::Availability(Availability::Active) => f.write_str("is active"),
-                    NodeChange::Availability(Availability::Drain) => f.write_str("is draining"),
-                    NodeChange::Labels => f.write_str("has new labels"),
-                    NodeChange::Role(role) => write!(f, "is a {role} now"),
-                    NodeChange::Removed => f.write_str("removed"),
-                }
-            }
+            Self::File { kind, name, by, change } => write!(f, "{kind} {name} {change} by {by}"),
+            Self::Node { id, hostname, change } => write!(f, "node {hostname} ({id}) {change}"),
         }
     }
 }

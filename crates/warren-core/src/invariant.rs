@@ -22,6 +22,7 @@ pub fn check(state: &State) -> Result<(), Violation> {
     check_services(state)?;
     check_releases(state)?;
     check_tasks(state)?;
+    check_files(state)?;
     check_nodes(state)
 }
 
@@ -90,6 +91,18 @@ fn check_tasks(state: &State) -> Result<(), Violation> {
             "ended tasks say how, live ones do not",
             task.id,
         )?;
+    }
+    Ok(())
+}
+
+/// What a kept revision or an update that waits refers to is there: a rollback finds the content that it had.
+fn check_files(state: &State) -> Result<(), Violation> {
+    for service in state.services() {
+        let kept = service.revisions.values().map(|revision| &revision.template);
+        let waits = service.queued.iter().map(|queued| &queued.spec.template);
+        let mut files = kept.chain(waits).flat_map(|template| &template.files);
+        let there = files.all(|file| state.content(file).is_some());
+        ensure(there, "secrets and configs that a revision uses are kept", service.id)?;
     }
     Ok(())
 }

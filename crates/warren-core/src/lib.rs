@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod assignment;
+pub mod audit;
 pub mod command;
 pub mod converge;
 pub mod event;
@@ -18,14 +19,17 @@ pub mod health;
 pub mod id;
 pub mod invariant;
 pub mod lease;
+pub mod level;
 pub mod member;
 pub mod membership;
 pub mod node;
 pub mod notice;
 pub mod observed;
+pub mod observer;
 pub mod plan;
 pub mod report;
 pub mod rollout;
+pub mod round;
 pub mod scheduler;
 pub mod service;
 pub mod simulate;
@@ -35,5 +39,6 @@ pub mod task;
 pub mod time;
 pub mod traffic;
 pub mod units;
+pub mod vault;
 
-pub use state::{Changes, Cluster, ClusterId, State};
+pub use state::{Changes, Cluster, ClusterId, EPOCH_GAP, State, leap};

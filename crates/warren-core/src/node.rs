@@ -1,6 +1,7 @@
 //! Machines.
 
 use crate::id::NodeId;
+use crate::level::Level;
 use crate::spec::{HostName, LabelKey};
 use crate::time::ClusterTime;
 use crate::units::{Bytes, MilliCpu};
@@ -65,6 +66,8 @@ pub struct NodeFacts {
     pub runtime: String,
     /// The version of Warren it runs.
     pub version: String,
+    /// What that version speaks.
+    pub level: Level,
 }
 
 impl NodeFacts {
@@ -90,6 +93,9 @@ pub struct Node {
     pub labels: BTreeMap<LabelKey, String>,
     /// What the operator wants.
     pub availability: Availability,
+    /// When a drain stops to ask what services can spare: what is still there then goes all the same. Absent for a
+    /// drain without a deadline, and for a node that takes tasks.
+    pub drain_until: Option<ClusterTime>,
     /// Whether its lease holds.
     pub up: bool,
     /// When `up` changed last.
@@ -101,6 +107,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether the deadline of its drain has passed at `now`.
+    #[must_use]
+    pub fn is_overdue(&self, now: ClusterTime) -> bool {
+        self.drain_until.is_some_and(|until| until <= now)
+    }
+
     /// Whether tasks may be placed here.
     #[must_use]
     pub fn is_open(&self) -> bool {

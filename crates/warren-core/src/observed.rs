@@ -32,6 +32,8 @@ pub struct NodeObserved {
     pub heard: ClusterTime,
     /// Which traffic epochs its resolver answers with, and since when.
     pub acks: TrafficAcks,
+    /// What it says is wrong with it, for people. Nothing is decided by it.
+    pub problems: Vec<String>,
 }
 
 /// Acknowledgements remembered per node: more epochs than pass within one drain.
@@ -79,6 +81,8 @@ pub struct TaskObserved {
     pub healthy: Option<bool>,
     /// Restarts in place within the policy's window.
     pub restarts: u32,
+    /// Whether its node cannot see how it is, since its runtime does not answer.
+    pub unseen: bool,
     /// What it is doing or what is wrong, for people: `pulling 40 %`, `connection refused`.
     pub detail: String,
 }
@@ -93,6 +97,25 @@ pub struct Run {
 }
 
 impl Observed {
+    /// Whether anything but when nodes were heard last was heard since `before`. It costs what nodes cost, not tasks:
+    /// tasks that were written anew count as different.
+    #[must_use]
+    pub fn differs_from(&self, before: &Self) -> bool {
+        let same_node = |(id, node): (&NodeId, &NodeObserved)| {
+            before.nodes.get(id).is_some_and(|had| {
+                had.connected == node.connected
+                    && had.acks == node.acks
+                    && had.problems == node.problems
+            })
+        };
+        !self.tasks.ptr_eq(&before.tasks)
+            || !self.runs.ptr_eq(&before.runs)
+            || self.since != before.since
+            || self.told_from != before.told_from
+            || self.nodes.len() != before.nodes.len()
+            || !self.nodes.iter().all(same_node)
+    }
+
     /// Since when a task is ready without a break.
     #[must_use]
     pub fn ready_since(&self, task: TaskId) -> Option<ClusterTime> {

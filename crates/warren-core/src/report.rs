@@ -119,6 +119,13 @@ pub enum WaitReason {
         /// What the node says.
         detail: String,
     },
+    /// Its node is down and stops the task by itself.
+    CutOff {
+        /// Which task.
+        task: TaskId,
+        /// Where.
+        node: NodeId,
+    },
     /// The task runs and is not ready.
     NotReady {
         /// Which task.
@@ -193,6 +200,9 @@ impl fmt::Display for WaitReason {
             Self::Starting { task, node, phase, detail } => {
                 write!(f, "{task} is {phase} on {node}")?;
                 if detail.is_empty() { Ok(()) } else { write!(f, ": {detail}") }
+            }
+            Self::CutOff { task, node } => {
+                write!(f, "{node} is down and stops {task} by itself: no other runs before it has")
             }
             Self::NotReady { task, restarts, detail } => {
                 write!(f, "{task} is not ready")?;

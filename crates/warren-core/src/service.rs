@@ -1,8 +1,9 @@
 //! Services and their revisions.
 
-use crate::id::{Generation, RevisionNumber, RolloutId, ServiceId, Slot};
+use crate::id::{Generation, NodeId, RevisionNumber, RolloutId, ServiceId, Slot, TaskId};
 use crate::rollout::Rollout;
 use crate::spec::{Hash, ServiceSpec, Template};
+use crate::task::Task;
 use crate::time::{ClusterTime, WallTime};
 use crate::units::Weight;
 use serde::{Deserialize, Serialize};
@@ -12,25 +13,37 @@ use std::sync::Arc;
 
 /// Who did something, as the audit and `history` show it: a user of the API, or a part of Warren.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Actor(pub String);
+pub struct Actor {
+    /// What they are called.
+    pub name: String,
+    /// From where they asked, as far as the connection proves it: an address, or the socket of a node. Empty for parts
+    /// of Warren.
+    pub from: String,
+}
 
 impl Actor {
+    /// Somebody of whom it is not said from where they asked.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), from: String::new() }
+    }
+
     /// Warren itself, where a rule of a rollout decided.
     #[must_use]
     pub fn warren() -> Self {
-        Self("warren".to_owned())
+        Self::named("warren")
     }
 
     /// Whether somebody outside of Warren did it.
     #[must_use]
     pub fn is_person(&self) -> bool {
-        *self != Self::warren()
+        self.name != "warren"
     }
 }
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
@@ -118,6 +131,15 @@ pub struct SlotFailures {
     pub last: ClusterTime,
 }
 
+/// An operator's word that a task is to be on another node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Moving {
+    /// The task that is to go.
+    pub task: TaskId,
+    /// Where its successor is to be.
+    pub to: NodeId,
+}
+
 /// What a user wants to run, and what has become of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Service {
@@ -153,6 +175,8 @@ pub struct Service {
     pub failures: BTreeMap<(RevisionNumber, Slot), SlotFailures>,
     /// How traffic is shared.
     pub split: Split,
+    /// Slots whose task is to be on another node. A release begins without any.
+    pub moves: BTreeMap<Slot, Moving>,
     /// When it was made.
     pub created: ClusterTime,
     /// The same on the wall clock of the leader, for people.
@@ -165,6 +189,12 @@ pub struct Service {
 pub const REVISIONS_KEPT: usize = 10;
 
 impl Service {
+    /// Where a task is to go; absent for one that stays.
+    #[must_use]
+    pub fn moving(&self, task: &Task) -> Option<NodeId> {
+        self.moves.get(&task.slot).filter(|moving| moving.task == task.id).map(|moving| moving.to)
+    }
+
     /// The revision that tasks are to run.
     ///
     /// # Panics

@@ -67,6 +67,8 @@ pub enum StopReason {
     Deleted,
     /// Its node is being drained, or no longer fits.
     Moved,
+    /// The drain of its node has a deadline, which has passed.
+    Overdue,
 }
 
 impl fmt::Display for StopReason {
@@ -76,6 +78,7 @@ impl fmt::Display for StopReason {
             Self::Replaced => "replaced",
             Self::Deleted => "service deleted",
             Self::Moved => "moved to another node",
+            Self::Overdue => "the drain of its node has come to its deadline",
         })
     }
 }

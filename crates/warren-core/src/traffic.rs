@@ -11,6 +11,7 @@ use crate::time::ClusterTime;
 use crate::units::Weight;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -60,6 +61,42 @@ impl Host {
 }
 
 impl TrafficView {
+    /// A fingerprint of all of it: equal on leader and node, or they have diverged.
+    ///
+    /// # Panics
+    /// Never: the view is plain data.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let head = (self.epoch, &self.zone, &self.hosts, self.services.len());
+        hash_json(&mut hash, &head);
+        for (name, service) in &self.services {
+            // Endpoints are many, and numbers: they are hashed as such.
+            let ServiceTraffic {
+                split_epoch,
+                weights,
+                stable,
+                incoming,
+                outgoing,
+                live,
+                ports,
+                endpoints,
+            } = &**service;
+            let of_service = (split_epoch, weights, stable, incoming, outgoing, live, ports);
+            hash_json(&mut hash, &(name, of_service, endpoints.len()));
+            for Endpoint { task, revision, node, address, ready } in endpoints {
+                let mut bytes = [0; 25];
+                bytes[..8].copy_from_slice(&task.0.to_le_bytes());
+                bytes[8..16].copy_from_slice(&node.0.to_le_bytes());
+                bytes[16..20].copy_from_slice(&revision.0.to_le_bytes());
+                bytes[20..24].copy_from_slice(&address.octets());
+                bytes[24] = u8::from(*ready);
+                hash.update(bytes);
+            }
+        }
+        hash.finalize().into()
+    }
+
     /// What to answer from when nobody says any more whether the view is still good: the same tasks with the short
     /// TTL, and
     /// of a service that is being split only the stable revision, if a task of it is ready. So a release that is taken
@@ -71,6 +108,11 @@ impl TrafficView {
             services.map(|(name, traffic)| (name.clone(), Arc::new(traffic.cut_off()))).collect();
         Self { epoch: self.epoch, zone: self.zone.clone(), services, hosts: self.hosts.clone() }
     }
+}
+
+#[expect(clippy::expect_used, reason = "plain data with text for keys")]
+fn hash_json(hash: &mut Sha256, part: &impl Serialize) {
+    hash.update(serde_json::to_vec(part).expect("every part of a view has a JSON form"));
 }
 
 /// Where one service's names lead.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// A share of traffic in per-mille, 0 to 1000.
 #[derive(
@@ -188,6 +189,19 @@ fn digits(text: &str) -> Option<&str> {
 #[must_use]
 pub fn counted(count: u32, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// A length of time as people write it: `10 s`, `5 min`, `1 h 30 min`.
+pub(crate) fn span(span: Duration) -> String {
+    let ms = span.as_millis();
+    if !ms.is_multiple_of(1000) {
+        return format!("{ms} ms");
+    }
+    let seconds = span.as_secs();
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = parts.map(|(count, unit)| format!("{count} {unit}")).collect();
+    if words.is_empty() { "0 s".to_owned() } else { words.join(" ") }
 }
 
 #[cfg(test)]

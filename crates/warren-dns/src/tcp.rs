@@ -4,9 +4,10 @@
 
 use crate::server::Shared;
 use crate::slow::{self, Transport};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 /// The most connections of one listener. TCP is for the rare answer that UDP cannot carry, and
 /// each connection holds a few KiB.
 const CONNECTIONS_MAX: usize = 128;
+/// The most connections of one client: half, so that no single one keeps all others out.
+const CONNECTIONS_OF_CLIENT_MAX: usize = CONNECTIONS_MAX / 2;
 /// How long a connection may be silent, or an answer unread: RFC 7766 asks for seconds, and 128
 /// silent strangers must not keep others out for long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
@@ -33,8 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, shutdown: CancellationToken) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut clients: BTreeMap<IpAddr, usize> = BTreeMap::new();
     loop {
-        while connections.try_join_next().is_some() {}
         // The next one is accepted only when there is room for it; until then the kernel holds it.
         let accepted = async {
             let permit = permits.clone().acquire_owned().await;
@@ -44,20 +47,41 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, shutdown: Ca
             () = shutdown.cancelled() => return,
             accepted = accepted => accepted,
         };
+        while let Some(ended) = connections.try_join_next() {
+            if let Ok(client) = ended {
+                forget(&mut clients, client);
+            }
+        }
         match accepted {
             Ok((stream, client)) => {
+                let count = clients.entry(client.ip()).or_default();
+                if *count >= CONNECTIONS_OF_CLIENT_MAX {
+                    tracing::debug!(%client, "too many dns connections of one client");
+                    continue;
+                }
+                *count += 1;
                 let shared = shared.clone();
                 connections.spawn(async move {
                     if let Err(error) = serve(&shared, stream, client).await {
                         tracing::debug!(%error, %client, "dns connection ended");
                     }
                     drop(permit);
+                    client.ip()
                 });
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a dns connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+fn forget(clients: &mut BTreeMap<IpAddr, usize>, client: IpAddr) {
+    if let Some(count) = clients.get_mut(&client) {
+        *count -= 1;
+        if *count == 0 {
+            clients.remove(&client);
         }
     }
 }

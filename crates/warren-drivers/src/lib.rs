@@ -6,6 +6,7 @@
 //! # What this crate must not know
 //! The cluster, Raft, the wire protocol, and why a task runs. It is told what to run and says what runs.
 
+pub mod files;
 pub mod hook;
 pub mod metrics;
 pub mod network;

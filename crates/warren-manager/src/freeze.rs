@@ -123,7 +123,7 @@ impl FreezeWindow {
     }
 
     fn actor(&self) -> Actor {
-        Actor(format!("{ACTOR}{}", self.reason))
+        Actor::named(format!("{ACTOR}{}", self.reason))
     }
 }
 
@@ -143,7 +143,7 @@ fn open(windows: &[FreezeWindow], now: WallTime) -> Option<&FreezeWindow> {
 
 /// Whether a window made this freeze, and no person.
 pub(crate) fn is_window(freeze: &Freeze) -> bool {
-    freeze.by.0.starts_with(ACTOR)
+    freeze.by.name.starts_with(ACTOR)
 }
 
 /// What is to be proposed, where `freeze` holds all releases at `now`.
@@ -297,11 +297,11 @@ mod tests {
         let weekend = windows(&["0 18 * * 5 62h weekend"]);
         let (inside, outside) = (at("2026-11-21T00:00:00Z"), at("2026-11-24T00:00:00Z"));
         let by = |by: &str| {
-            let (by, reason) = (Actor(by.to_owned()), "why".to_owned());
+            let (by, reason) = (Actor::named(by.to_owned()), "why".to_owned());
             Freeze { by, reason, since: ClusterTime::START, wall: WallTime(0) }
         };
         let set = |seen: Option<&Freeze>, reason: Option<&str>, by: &str| {
-            let (reason, by) = (reason.map(str::to_owned), Actor(by.to_owned()));
+            let (reason, by) = (reason.map(str::to_owned), Actor::named(by.to_owned()));
             Some(Command::SetFreeze { service: None, reason, by, seen: seen.cloned() })
         };
         let (window, other) = (by("freeze window weekend"), by("freeze window gone"));

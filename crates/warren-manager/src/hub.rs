@@ -8,10 +8,10 @@ mod session;
 
 use crate::dispatcher;
 use crate::metrics;
-use crate::observer::Observer;
 use crate::options::Options;
 use crate::relay::{Opened, RelayError, Relays};
 use crate::reports::{Ack, Flush, Reports};
+use crate::telling::Telling;
 use crate::traffic::Traffic;
 use session::{Closed, Session};
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ use warren_core::State;
 use warren_core::command::{Applied, Rejection};
 use warren_core::id::NodeId;
 use warren_core::observed::Observed;
+use warren_core::observer::Observer;
 use warren_core::time::millis;
 use warren_core::traffic::TrafficView;
 use warren_raft::{ProposeError, Raft};
@@ -112,7 +113,7 @@ pub(crate) struct Hub {
     /// Whether enough has been heard to tell where traffic goes.
     warm: bool,
     /// Where traffic goes, for the sessions; nothing until it is warm.
-    views: watch::Sender<Option<Arc<TrafficView>>>,
+    views: watch::Sender<Option<Arc<Telling>>>,
     /// When traffic may be told again.
     traffic_due: Instant,
     relays: Relays,
@@ -342,7 +343,7 @@ impl Hub {
         }
         if self.warm {
             let view = Arc::clone(self.traffic.told());
-            self.views.send_replace(Some(Arc::clone(&view)));
+            self.views.send_replace(Some(Arc::new(Telling::new(Arc::clone(&view)))));
             self.outlets.traffic.send_replace(view);
             self.traffic_due = now + pause(changed.unwrap_or(0), self.sessions.len());
         }

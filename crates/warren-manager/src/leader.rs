@@ -14,6 +14,7 @@ use crate::reconciler::{Reconciler, Schedule};
 use crate::relay::Relay;
 use crate::releases::{self, Tally};
 use crate::sessions::Sessions;
+use crate::vault::Vault;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -88,6 +89,7 @@ pub struct ManagerHandle {
     published: watch::Receiver<Option<Arc<Published>>>,
     traffic: watch::Receiver<Arc<TrafficView>>,
     wedged: watch::Receiver<Option<&'static str>>,
+    vault: Vault,
 }
 
 /// Why a term's loops ended.
@@ -125,6 +127,7 @@ impl Manager {
             published: published_seen,
             traffic: traffic_seen,
             wedged: wedged_seen,
+            vault: Vault::default(),
         };
         let windows = Vec::new();
         let manager =
@@ -211,6 +214,7 @@ impl Manager {
             published: self.published.clone(),
             busy,
             schedule: Schedule::default(),
+            last: None,
         };
         loops.spawn(named("hub", hub.run(stop.clone())));
         loops.spawn(named("reconciler", reconciler.run(stop.clone())));
@@ -307,7 +311,14 @@ impl ManagerHandle {
     /// The service that agents attach to.
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions { term: self.term.clone(), raft: self.raft.clone() }
+        let vault = self.vault.clone();
+        Sessions { term: self.term.clone(), raft: self.raft.clone(), vault }
+    }
+
+    /// The way into secrets, which needs the cluster's key.
+    #[must_use]
+    pub fn vault(&self) -> Vault {
+        self.vault.clone()
     }
 
     /// Whether this manager can do its work.

@@ -21,7 +21,6 @@ mod joins;
 mod leader;
 mod members;
 pub mod metrics;
-mod observer;
 mod options;
 mod outbox;
 mod peers;
@@ -30,16 +29,19 @@ mod relay;
 mod releases;
 mod reports;
 mod sessions;
+mod telling;
 mod traffic;
+mod vault;
 
 pub use freeze::{FreezeWindow, FreezeWindowError};
 pub use health::Health;
-pub use joins::{Keeper, found_trust};
+pub use joins::{Keeper, found_trust, open_authority};
 pub use leader::{Manager, ManagerHandle, Published};
 pub use options::Options;
 pub use peers::{Peers, RaftPort};
 pub use relay::{Relay, RelayError, RelayInput, RelayReplies};
 pub use sessions::Sessions;
+pub use vault::Vault;
 
 #[cfg(test)]
 mod tests;

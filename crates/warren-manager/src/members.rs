@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use warren_core::State;
+use warren_core::command::Command;
 use warren_core::id::NodeId;
 use warren_core::membership::{self, Candidate, Change, Seen};
 use warren_raft::{Raft, Status};
@@ -32,6 +33,7 @@ impl Members {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
+            self.raise_level().await;
             let status = self.raft.status();
             let change =
                 membership::next(&candidates(&self.raft.state().borrow(), &status), &seen(&status));
@@ -41,6 +43,18 @@ impl Members {
                 () = stop.cancelled() => return,
                 () = self.make(change) => {}
             }
+        }
+    }
+
+    /// Raises the cluster's level once the last manager has been upgraded.
+    async fn raise_level(&self) {
+        let to = self.raft.state().borrow().level_to_raise_to();
+        let Some(to) = to else { return };
+        match self.raft.propose(vec![Command::RaiseLevel { to }]).await.map(|mut all| all.pop()) {
+            Ok(Some(Ok(_))) => tracing::info!(level = %to, "all managers speak a higher level"),
+            Ok(Some(Err(why))) => tracing::info!(%why, "the level was not raised"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the level was not raised, trying again"),
         }
     }
 

@@ -49,8 +49,14 @@ pub const RELAYS_OPENED: &str = "warren_relays_total";
 
 /// Calls that were refused because of who asked, by what they need.
 pub const CALLS_REFUSED: &str = "warren_calls_refused_total";
+/// Connections to the port, by who has them (`node`, `guest`).
+pub const CONNECTIONS: &str = "warren_connections";
+/// Connections that were not taken or were cut, by reason (`all`, `guests`, `address`, `displaced`, `idle`).
+pub const CONNECTIONS_CUT: &str = "warren_connections_cut_total";
 /// Machines that asked to join, by outcome (`let_in`, `refused`).
 pub const JOINS: &str = "warren_joins_total";
+/// Contents that nodes asked for.
+pub const FILES_FETCHED: &str = "warren_files_fetched_total";
 /// Changes of who votes in Raft, by outcome (`made`, `failed`).
 pub const MEMBER_CHANGES: &str = "warren_member_changes_total";
 /// Calls of hooks, by point and outcome (`delivered`, `failed`).
@@ -175,7 +181,7 @@ pub const ALL: &[(&str, &str, &str)] = &[
     (
         SESSIONS_REFUSED,
         "counter",
-        "Sessions that were refused, by reason (not_leading, invalid, rejected, busy).",
+        "Sessions that were refused, by reason (not_leading, invalid, copied, rejected, busy).",
     ),
     (
         STATUS_UPDATES,
@@ -195,9 +201,25 @@ pub const ALL: &[(&str, &str, &str)] = &[
     (HOOKS_WAITING, "gauge", "Calls of hooks that are to be made."),
     (RELAYS, "gauge", "Requests into nodes that are open."),
     (RELAYS_OPENED, "counter", "Requests into nodes, by kind (resolve, logs, exec)."),
-    (CALLS_REFUSED, "counter", "Calls that were refused because of who asked, by what they need."),
+    (
+        CALLS_REFUSED,
+        "counter",
+        "Calls that were refused because of who asked, by what they need, or because of how often (rate, tries).",
+    ),
+    (CONNECTIONS, "gauge", "Connections to the port of a manager, by who has them (node, guest)."),
+    (
+        CONNECTIONS_CUT,
+        "counter",
+        "Connections that were not taken (all, guests, address: there were too many) or were cut (displaced by a newer \
+         one of the same address, idle), by reason.",
+    ),
     (MEMBER_CHANGES, "counter", "Changes of who votes in Raft, by outcome (made, failed)."),
     (JOINS, "counter", "Machines that asked to join, by outcome (let_in, refused)."),
+    (
+        FILES_FETCHED,
+        "counter",
+        "Secrets and configs that nodes asked for, by outcome (given, refused).",
+    ),
 ];
 
 /// Gives the installed recorder the help text of every metric. Called once, after the recorder is installed.
@@ -365,9 +387,25 @@ pub(crate) fn refused(need: &'static str) {
     counter!(CALLS_REFUSED, "need" => need).increment(1);
 }
 
+/// How many connections of nodes and of guests stand.
+pub fn connections(nodes: usize, guests: usize) {
+    gauge!(CONNECTIONS, "who" => "node").set(float(nodes));
+    gauge!(CONNECTIONS, "who" => "guest").set(float(guests));
+}
+
+/// Connections were not taken, or cut.
+pub fn connections_cut(reason: &'static str, count: usize) {
+    counter!(CONNECTIONS_CUT, "reason" => reason).increment(count as u64);
+}
+
 pub(crate) fn joined(let_in: bool) {
     let outcome = if let_in { "let_in" } else { "refused" };
     counter!(JOINS, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn file_fetched(given: bool) {
+    let outcome = if given { "given" } else { "refused" };
+    counter!(FILES_FETCHED, "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn members_changed(made: bool) {

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use warren_core::id::NodeId;
 use warren_raft::{Raft, Reply, Rpc, Transport, TransportError};
 use warren_wire::channel::{Dialer, Target};
+use warren_wire::status::EPOCH;
 use warren_wire::trust::node_name;
 use warren_wire::v1::raft_client::RaftClient;
 use warren_wire::v1::raft_server::RaftServer;
@@ -30,13 +32,32 @@ enum Lane {
 pub struct Peers {
     dialer: Dialer,
     channels: Mutex<BTreeMap<(NodeId, Lane), (String, Channel)>>,
+    /// The newest epoch that one of them said it is in when it refused to speak with this manager.
+    left_behind: watch::Sender<u32>,
 }
 
 impl Peers {
     /// By these connections.
     #[must_use]
     pub fn new(dialer: Dialer) -> Arc<Self> {
-        Arc::new(Self { dialer, channels: Mutex::default() })
+        let left_behind = watch::channel(0).0;
+        Arc::new(Self { dialer, channels: Mutex::default(), left_behind })
+    }
+
+    /// The newest epoch in which another manager goes on without this one; 0 where none has said so.
+    pub fn left_behind(&self) -> watch::Receiver<u32> {
+        self.left_behind.subscribe()
+    }
+
+    fn hear_refusal(&self, status: &Status) {
+        let told = status.metadata().get(EPOCH).and_then(|epoch| epoch.to_str().ok()?.parse().ok());
+        if let Some(told) = told {
+            self.left_behind.send_if_modified(|known| {
+                let news = *known < told;
+                *known = told.max(*known);
+                news
+            });
+        }
     }
 
     fn channel(&self, node: NodeId, address: &str, lane: Lane) -> Result<Channel, String> {
@@ -89,6 +110,10 @@ impl Transport for Peers {
             match timeout(limit, sent).await {
                 Ok(Ok(answer)) => Ok(answer.into_inner().payload),
                 Ok(Err(status)) => Err(match status.code() {
+                    Code::PermissionDenied => {
+                        self.hear_refusal(&status);
+                        TransportError::Refused { node, why: status.message().to_owned() }
+                    }
                     Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Unauthenticated => {
                         self.forget(node, lane);
                         unreachable(status.message().to_owned())

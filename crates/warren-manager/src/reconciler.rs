@@ -16,15 +16,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use warren_core::State;
 use warren_core::command::Command;
-use warren_core::lease::{self, Leases, Verdict};
+use warren_core::lease::{Leases, Verdict};
 use warren_core::observed::Observed;
-use warren_core::plan::{Plan, plan};
+use warren_core::report::ServiceReport;
+use warren_core::round::{self, CHECKPOINT};
 use warren_core::task::Phase;
 use warren_core::time::ClusterTime;
 use warren_raft::{ProposeError, Raft};
 
-/// The longest that cluster time goes unrecorded while something waits on it: what a failover may add to a wait.
-const CHECKPOINT: Duration = Duration::from_secs(5);
 /// The least time between two rounds: changes that come together are planned together.
 const GAP: Duration = Duration::from_millis(10);
 /// The first and the longest wait after a round whose commands were all refused: the next one sees the reason.
@@ -43,6 +42,8 @@ pub(crate) struct Reconciler {
     /// Since when a round has been under way; absent between rounds. For the watchdog.
     pub(crate) busy: watch::Sender<Option<Instant>>,
     pub(crate) schedule: Schedule,
+    /// What the last round looked at and came to.
+    pub(crate) last: Option<Round>,
 }
 
 /// When to look again.
@@ -58,13 +59,11 @@ pub(crate) struct Schedule {
     failed: u32,
 }
 
-/// What one round came to.
-struct Round {
+/// What one round looked at and came to.
+pub(crate) struct Round {
     state: Arc<State>,
     observed: Observed,
-    now: ClusterTime,
-    verdict: Verdict,
-    plan: Plan,
+    found: round::Round,
 }
 
 /// How the proposals of a round went.
@@ -86,6 +85,7 @@ impl Reconciler {
                 let commands = commands(&round, self.schedule.failed);
                 let outcome = self.perform(commands).await;
                 self.schedule = schedule(&round, outcome, self.schedule);
+                self.last = Some(round);
             }
             self.busy.send_replace(None);
             if !self.next(&stop).await {
@@ -126,8 +126,11 @@ impl Reconciler {
         let state = Arc::clone(&self.states.borrow_and_update());
         let observed = self.observed.borrow_and_update().clone();
         let (now, leases) = (self.raft.now(), self.options.leases);
-        let begun = Instant::now();
-        let round = tokio::task::spawn_blocking(move || decide(state, observed, now, leases)).await;
+        let (begun, last) = (Instant::now(), self.last.take());
+        let round = tokio::task::spawn_blocking(move || {
+            decide(last.as_ref(), state, observed, now, leases)
+        })
+        .await;
         metrics::planned(begun.elapsed());
         match round {
             Ok(round) => Some(round),
@@ -142,17 +145,17 @@ impl Reconciler {
 
     fn publish(&self, round: &Round) {
         let was_held = self.published.borrow().as_ref().is_some_and(|last| last.held.is_some());
-        if let Some(held) = round.verdict.held.as_ref().filter(|_| !was_held) {
+        if let Some(held) = round.found.verdict.held.as_ref().filter(|_| !was_held) {
             tracing::error!(%held, "rescheduling is held");
         }
         self.published.send_replace(Some(Arc::new(Published {
             term: self.term,
             state: Arc::clone(&round.state),
             observed: round.observed.clone(),
-            report: round.plan.report.clone(),
-            suspects: round.verdict.suspects.clone(),
-            held: round.verdict.held.clone(),
-            at: round.now,
+            report: round.found.plan.report.clone(),
+            suspects: round.found.verdict.suspects.clone(),
+            held: round.found.verdict.held.clone(),
+            at: round.found.now,
         })));
     }
 
@@ -203,23 +206,31 @@ impl Outcome {
     }
 }
 
-fn decide(state: Arc<State>, observed: Observed, now: ClusterTime, leases: Leases) -> Round {
-    let leases = leases.for_nodes(state.nodes().len());
-    let verdict = lease::judge(&state, &observed, now, leases);
-    let plan = plan(&state, &observed, now);
-    measure(&state, &verdict, &plan);
-    Round { state, observed, now, verdict, plan }
+fn decide(
+    last: Option<&Round>,
+    state: Arc<State>,
+    observed: Observed,
+    now: ClusterTime,
+    leases: Leases,
+) -> Round {
+    let found = match last.filter(|last| Arc::ptr_eq(&last.state, &state)) {
+        Some(last) => {
+            let last = (&last.observed, &last.found);
+            round::decide_again(last, &state, &observed, now, leases)
+        }
+        None => {
+            count_phases(&state);
+            round::decide(&state, &observed, now, leases)
+        }
+    };
+    measure(&state, &found.verdict, found.plan.report.services.values());
+    Round { state, observed, found }
 }
 
-/// What a round proposes: leases first, and a checkpoint where nothing else moves time.
 fn commands(round: &Round, failed: u32) -> Vec<Command> {
-    let mut commands = round.verdict.commands.clone();
-    commands.extend(round.plan.commands.iter().cloned());
-    let waits = round.plan.wake_at.is_some();
-    let stale = round.now.since(round.state.time()) >= CHECKPOINT;
-    if commands.is_empty() && waits && stale && failed == 0 {
+    let commands = round.found.commands(&round.state, failed > 0);
+    if commands == [Command::Checkpoint] {
         metrics::checkpoint();
-        commands.push(Command::Checkpoint);
     }
     commands
 }
@@ -230,8 +241,8 @@ fn schedule(round: &Round, outcome: Outcome, last: Schedule) -> Schedule {
     let wait = if in_vain { back_off(failed) } else { GAP };
     Schedule {
         not_before: Some(Instant::now() + wait),
-        plan_at: round.plan.wake_at,
-        lease_at: round.verdict.wake_at,
+        plan_at: round.found.plan.wake_at,
+        lease_at: round.found.verdict.wake_at,
         failed,
     }
 }
@@ -241,7 +252,7 @@ fn back_off(failed: u32) -> Duration {
     BACK_OFF.0.saturating_mul(factor).min(BACK_OFF.1)
 }
 
-fn measure(state: &State, verdict: &Verdict, plan: &Plan) {
+fn count_phases(state: &State) {
     const PHASES: [Phase; 9] = [
         Phase::Assigned,
         Phase::Preparing,
@@ -261,7 +272,14 @@ fn measure(state: &State, verdict: &Verdict, plan: &Plan) {
         let count = phases.get(&phase).copied().unwrap_or(0);
         metrics::tasks(phase, count);
     }
-    let ready = plan.report.services.values().map(|service| service.ready as usize).sum();
+}
+
+fn measure<'a>(
+    state: &State,
+    verdict: &Verdict,
+    services: impl Iterator<Item = &'a ServiceReport>,
+) {
+    let ready = services.map(|service| service.ready as usize).sum();
     metrics::ready(ready);
     metrics::services(state.services().len());
     let up = state.nodes().filter(|node| node.up).count();
@@ -273,6 +291,7 @@ fn measure(state: &State, verdict: &Verdict, plan: &Plan) {
 mod tests {
     use super::*;
     use crate::tests::traffic::World;
+    use warren_core::plan::Plan;
 
     fn round(wake_at: Option<u64>, now: u64) -> Round {
         let state = Arc::new(World::with_tasks(1, 1).state);
@@ -280,7 +299,8 @@ mod tests {
         let now = ClusterTime::from_ms(time + now);
         let wake_at = wake_at.map(|at| ClusterTime::from_ms(time + at));
         let plan = Plan { wake_at, ..Plan::default() };
-        Round { state, observed: Observed::default(), now, verdict: Verdict::default(), plan }
+        let found = round::Round { now, verdict: Verdict::default(), plan };
+        Round { state, observed: Observed::default(), found }
     }
 
     #[test]
@@ -290,7 +310,7 @@ mod tests {
         assert_eq!(commands(&round(Some(90_000), 5_000), 0), [Command::Checkpoint]);
         assert_eq!(commands(&round(Some(90_000), 5_000), 1), [], "the disk refuses writes");
         let mut busy = round(Some(90_000), 5_000);
-        busy.plan.commands = vec![Command::ForgetTasks { tasks: Vec::new() }];
+        busy.found.plan.commands = vec![Command::ForgetTasks { tasks: Vec::new() }];
         assert_eq!(commands(&busy, 0).len(), 1, "any entry records time");
     }
 

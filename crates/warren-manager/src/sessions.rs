@@ -4,8 +4,10 @@ use crate::access::Caller;
 use crate::hub::{Arrival, Event};
 use crate::leader::Term;
 use crate::metrics;
+use crate::vault::Vault;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -27,6 +29,7 @@ const ADMIT_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Sessions {
     pub(crate) term: watch::Receiver<Option<Term>>,
     pub(crate) raft: Raft,
+    pub(crate) vault: Vault,
 }
 
 impl Sessions {
@@ -89,5 +92,18 @@ impl v1::sessions_server::Sessions for Sessions {
             admitted.map_err(|_| Status::unavailable("the registration took too long"))?;
         let outbound = admitted.map_err(|_| self.not_leading())??;
         Ok(Response::new(outbound.boxed()))
+    }
+
+    async fn fetch_file(
+        &self,
+        request: Request<v1::FetchFileRequest>,
+    ) -> Result<Response<v1::FetchFileResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let request = request.into_inner();
+        let (state, own) = (Arc::clone(&self.raft.state().borrow()), self.raft.status().node);
+        let content = self.vault.hand_out(&state, caller.as_ref(), own, &request);
+        metrics::file_fetched(content.is_ok());
+        let mut content = content?;
+        Ok(Response::new(v1::FetchFileResponse { content: std::mem::take(&mut *content) }))
     }
 }

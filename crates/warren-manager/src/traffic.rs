@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use warren_core::id::ServiceId;
 use warren_core::observed::Observed;
-use warren_core::traffic::{self, Host, TrafficView};
+use warren_core::traffic::{self, Endpoint, Host, TrafficView};
 use warren_core::{Changes, State};
 
 /// The view as last computed, and what has changed under it.
@@ -69,15 +69,16 @@ impl Traffic {
         self.hosts || !self.dirty.is_empty() || !Arc::ptr_eq(&self.view, &self.told)
     }
 
-    /// Brings the view up to date. Where anything differs, returns how many endpoints the services have that do.
+    /// Brings the view up to date. Where anything differs, returns how many endpoints do.
     pub(crate) fn refresh(&mut self, state: &State, observed: &Observed) -> Option<usize> {
         let mut endpoints = 0;
         for id in std::mem::take(&mut self.dirty) {
             let Some(service) = state.service(id) else { continue };
             let name = &service.spec.name;
             let fresh = traffic::service_traffic(state, observed, service);
-            if self.view.services.get(name).is_none_or(|had| **had != fresh) {
-                endpoints += fresh.endpoints.len();
+            let had = self.view.services.get(name);
+            if had.is_none_or(|had| **had != fresh) {
+                endpoints += news(had.map_or(&[][..], |had| &had.endpoints), &fresh.endpoints);
                 let view = Arc::make_mut(&mut self.view);
                 view.services.insert(name.clone(), Arc::new(fresh));
             }
@@ -96,4 +97,13 @@ impl Traffic {
         self.told = Arc::clone(&self.view);
         differs.then_some(endpoints)
     }
+}
+
+/// How many of `fresh` are not in `had` as they are. Both are in the order of task ids.
+fn news(had: &[Endpoint], fresh: &[Endpoint]) -> usize {
+    let is_known = |one: &&Endpoint| {
+        let at = had.binary_search_by_key(&one.task, |known| known.task);
+        at.is_ok_and(|at| had[at] == **one)
+    };
+    fresh.len() - fresh.iter().filter(is_known).count()
 }

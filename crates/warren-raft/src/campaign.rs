@@ -55,7 +55,7 @@ pub(crate) struct Wish {
 pub(crate) enum Campaign {
     /// An election has begun.
     Begun,
-    /// This manager follows somebody else, or has not got everything.
+    /// This manager follows somebody else, has not got everything, or has no room for more on its disk.
     Unfit,
 }
 
@@ -63,7 +63,8 @@ pub(crate) enum Campaign {
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut raft = shared.core.metrics();
     loop {
-        let standing = standing(&raft.borrow_and_update());
+        let full = shared.is_full();
+        let standing = Standing { full, ..standing(&raft.borrow_and_update()) };
         let step = shared.elections.lock().next(Instant::now(), &standing);
         let elect = match step {
             Step::Elect => true,
@@ -93,6 +94,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
+/// Where consensus has this manager stand; it knows nothing of disks.
 pub(crate) fn standing(raft: &Metrics) -> Standing {
     let voters = || raft.membership_config.membership().voter_ids();
     Standing {
@@ -100,30 +102,19 @@ pub(crate) fn standing(raft: &Metrics) -> Standing {
         votes: voters().any(|id| id == raft.id),
         alone: voters().eq([raft.id]),
         leads: raft.state == ServerState::Leader,
+        full: false,
     }
 }
 
 /// Whether a majority of the voters would let this manager stand.
 async fn ask(shared: &Shared) -> bool {
     let raft = shared.core.metrics().borrow().clone();
-    let membership = raft.membership_config.membership();
-    let configs = membership.get_joint_config();
-    let voters: BTreeSet<u64> = membership.voter_ids().collect();
-    let question = Ask { term: raft.current_term, last: last_log(&shared.core) };
-    let Ok(body) = encode(&question) else { return false };
-    let mut answers = JoinSet::new();
-    for (id, peer) in membership.nodes().filter(|(id, _)| **id != raft.id && voters.contains(id)) {
-        let (id, address, body) = (*id, peer.address.clone(), body.clone());
-        let (transport, limit) = (Arc::clone(&shared.transport), shared.timers.election_min);
-        answers.spawn(async move {
-            let answer = transport.call(NodeId(id), &address, Rpc::PreVote, body, limit).await;
-            let opinion: Opinion = decode(&answer.ok()?).ok()?;
-            opinion.yes.then_some(id)
-        });
-    }
+    let configs = raft.membership_config.membership().get_joint_config();
+    let mut answers = opinions(shared, &raft);
     let mut granted = BTreeSet::from([raft.id]);
     while let Some(answer) = answers.join_next().await {
-        granted.extend(answer.ok().flatten());
+        let yes = answer.ok().flatten().filter(|(_, opinion)| opinion.yes);
+        granted.extend(yes.map(|(id, _)| id));
         if majority(configs, &granted) {
             return shared.elections.lock().still_silent(Instant::now());
         }
@@ -131,14 +122,40 @@ async fn ask(shared: &Shared) -> bool {
     false
 }
 
+/// The other voters whose disks have room. Asked by a leader, whom they have just heard, nothing else comes of it.
+pub(crate) async fn with_room(shared: &Shared) -> BTreeSet<NodeId> {
+    let raft = shared.core.metrics().borrow().clone();
+    let answers = opinions(shared, &raft).join_all().await;
+    let room = answers.into_iter().flatten().filter(|(_, opinion)| opinion.room);
+    room.map(|(id, _)| NodeId(id)).collect()
+}
+
+/// Asks all other voters at once; who does not answer in time has no opinion.
+fn opinions(shared: &Shared, raft: &Metrics) -> JoinSet<Option<(u64, Opinion)>> {
+    let membership = raft.membership_config.membership();
+    let voters: BTreeSet<u64> = membership.voter_ids().collect();
+    let question = Ask { term: raft.current_term, last: last_log(&shared.core) };
+    let mut answers = JoinSet::new();
+    let Ok(body) = encode(&question) else { return answers };
+    for (id, peer) in membership.nodes().filter(|(id, _)| **id != raft.id && voters.contains(id)) {
+        let (id, address, body) = (*id, peer.address.clone(), body.clone());
+        let (transport, limit) = (Arc::clone(&shared.transport), shared.timers.election_min);
+        answers.spawn(async move {
+            let answer = transport.call(NodeId(id), &address, Rpc::PreVote, body, limit).await;
+            Some((id, decode(&answer.ok()?).ok()?))
+        });
+    }
+    answers
+}
+
 /// Answers a manager that would like to stand. Changes neither vote nor term.
 pub(crate) fn opinion(shared: &Shared, question: &Ask) -> Opinion {
     let mine = last_log(&shared.core);
     let mut election = shared.elections.lock();
-    let opinion = election.answer(Instant::now(), question.last.as_ref(), mine.as_ref());
+    let yes = election.allows(Instant::now(), question.last.as_ref(), mine.as_ref());
     drop(election);
-    tracing::debug!(term = question.term, yes = opinion.yes, "another manager would like to stand");
-    opinion
+    tracing::debug!(term = question.term, yes, "another manager would like to stand");
+    Opinion { yes, room: !shared.is_full() }
 }
 
 /// Answers a request for a vote.
@@ -164,7 +181,7 @@ pub(crate) async fn campaign(shared: &Shared, wish: &Wish) -> Result<Campaign, F
     let complete = timeout(shared.timers.heartbeat, complete).await.is_ok();
     let raft = shared.core.metrics().borrow().clone();
     let follows = raft.current_leader == Some(wish.leader) && raft.current_term == wish.term;
-    if !complete || !follows || !standing(&raft).votes {
+    if !complete || !follows || !standing(&raft).votes || shared.is_full() {
         return Ok(Campaign::Unfit);
     }
     tracing::info!(leader = wish.leader, term = wish.term, "the leader hands over to this manager");

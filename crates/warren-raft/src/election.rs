@@ -25,9 +25,17 @@ pub(crate) struct Election {
     due: Instant,
     /// When it last began an election as the only voter.
     tried: Option<Instant>,
+    /// When a leader was heard last, or a majority answered this one.
+    heard: Option<Instant>,
     /// The term for which the leader handed over to this manager.
     handed: Option<u64>,
+    /// How often it has let its turn pass since it last heard a leader or asked, because its disk is full.
+    passed: u32,
 }
+
+/// How often a manager whose disk is full lets its turn pass: a leader there could write nothing, so others come first.
+/// After that it asks all the same: it may be the only one who has everything, and reads need a leader too.
+const PASSES_MAX: u32 = 2;
 
 /// What a manager that would like to stand asks the others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,6 +51,8 @@ pub(crate) struct Ask {
 pub(crate) struct Opinion {
     /// Whether it may stand.
     pub(crate) yes: bool,
+    /// Whether the disk of the one that answers has room, so that it could lead itself.
+    pub(crate) room: bool,
 }
 
 /// Where a manager stands at the moment.
@@ -55,6 +65,8 @@ pub(crate) struct Standing {
     pub(crate) alone: bool,
     /// Whether it leads.
     pub(crate) leads: bool,
+    /// Whether its disk is too full for new writes.
+    pub(crate) full: bool,
 }
 
 /// What to do next.
@@ -72,16 +84,31 @@ impl Election {
     /// A manager that starts keeps quiet for the time of an election, since a leader may be there.
     pub(crate) fn new(timers: Timers, chance: Chance, now: Instant) -> Self {
         let loyal_until = now + timers.election_min;
-        let mut election =
-            Self { timers, chance, loyal_until, due: now, tried: None, handed: None };
+        let mut election = Self {
+            timers,
+            chance,
+            loyal_until,
+            due: now,
+            tried: None,
+            heard: None,
+            handed: None,
+            passed: 0,
+        };
         election.due = now + election.patience();
         election
     }
 
     /// A leader was heard, or, on the leader, a majority answered it, at `at`.
     pub(crate) fn heard(&mut self, at: Instant) {
+        self.heard = self.heard.max(Some(at));
         self.loyal_until = self.loyal_until.max(at + self.timers.election_min);
         self.due = self.due.max(at + self.patience());
+        self.passed = 0;
+    }
+
+    /// For how long no leader has been heard; absent where none has since this manager started.
+    pub(crate) fn silence(&self, now: Instant) -> Option<Duration> {
+        self.heard.map(|at| now.saturating_duration_since(at))
     }
 
     /// This manager gave its vote, to itself or to another: that one gets the time to show itself.
@@ -91,19 +118,19 @@ impl Election {
     }
 
     /// Whether another manager may stand, whose log ends at `theirs`.
-    pub(crate) fn answer(
+    pub(crate) fn allows(
         &mut self,
         now: Instant,
         theirs: Option<&LogId>,
         mine: Option<&LogId>,
-    ) -> Opinion {
+    ) -> bool {
         let yes = now >= self.loyal_until && theirs >= mine;
         if yes {
             // Two that stand at once cost a round. It is little, so one that asks in vain again and again does not
             // keep this manager from standing.
             self.due = self.due.max(now + self.timers.heartbeat);
         }
-        Opinion { yes }
+        yes
     }
 
     /// What to do at `now`.
@@ -123,6 +150,11 @@ impl Election {
             return Step::Wait(self.due);
         }
         self.due = now + self.patience();
+        if standing.full && self.passed < PASSES_MAX {
+            self.passed += 1;
+            return Step::Wait(self.due);
+        }
+        self.passed = 0;
         Step::Ask
     }
 

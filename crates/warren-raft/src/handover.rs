@@ -8,7 +8,7 @@
 //!
 //! [`Ballot`]: crate::campaign::Ballot
 
-use crate::campaign::{Campaign, Wish, last_log, standing};
+use crate::campaign::{self, Campaign, Wish, last_log, standing};
 use crate::error::HandOverError;
 use crate::network::{decode, encode};
 use crate::raft::{Leadership, Shared};
@@ -49,6 +49,20 @@ pub(crate) async fn hand_over(
     let quiet = leadership.wait_for(|now| !matches!(now, Leadership::Leader { .. }));
     timeout_at(deadline, quiet).await.map_err(|_| HandOverError::Busy)?.ok();
     offer(shared, heirs, here.term, deadline).await
+}
+
+/// Gives the lead to a manager whose disk has room, where there is one: this one's has none, so that it can lead
+/// nobody anywhere. Where all are full it leads on, since what is there can be read.
+pub(crate) async fn make_way(shared: &Shared) {
+    let heirs = campaign::with_room(shared).await;
+    if heirs.is_empty() {
+        tracing::warn!("the disk is full, and no other manager that could lead has room either");
+        return;
+    }
+    tracing::warn!("the disk is full, handing over to a manager that has room");
+    if let Err(error) = hand_over(shared, Some(&heirs), Instant::now() + HAND_OVER_MAX).await {
+        tracing::warn!(error = %error, "leading on with a full disk");
+    }
 }
 
 /// Offers the lead of `term` to one follower after the other.

@@ -21,6 +21,7 @@ pub mod metrics;
 mod network;
 mod options;
 mod raft;
+mod rebuild;
 mod record;
 mod runner;
 mod snapshot;
@@ -34,6 +35,7 @@ pub use error::{HandOverError, Leader, MembershipError, ProposeError, StartError
 pub use network::ReceiveError;
 pub use options::{Options, SNAPSHOTS, SnapshotPolicy, StoreKind, TIMERS, Timers, UnknownStore};
 pub use raft::{Leadership, Raft, Status};
+pub use rebuild::{Founding, Survey, decode_state, encode_state, plant, replant, store_in, survey};
 pub use runner::Runner;
 pub use start::{open_engine, start};
 pub use transport::{Alone, LocalNetwork, Reply, Rpc, Transport, TransportError, Weather};

@@ -22,7 +22,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// Where a named value lies, for its checksum; log records lie at their index.
-const VALUE_PLACE: u64 = u64::MAX;
+pub(crate) const VALUE_PLACE: u64 = u64::MAX;
 
 /// What one message to a follower carries at most, unless one entry alone is larger: below the 4 MiB that gRPC takes.
 const READ_BYTES_MAX: usize = 2 << 20;

@@ -15,6 +15,7 @@ use openraft::error::{
     CheckIsLeaderError, ClientWriteError, Fatal, ForwardToLeader, InitializeError, RaftError,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) clock: Mutex<Clock>,
     pub(crate) faults: FaultCell,
+    /// Whether the disk was too full for new writes when the runner last looked.
+    pub(crate) full: AtomicBool,
 }
 
 /// Who leads, as this manager knows it.
@@ -239,6 +242,13 @@ impl Raft {
         }
     }
 
+    /// For how long [`Self::state`] may have been behind: since a leader was heard last, or on the leader since a
+    /// majority answered it. Absent where that has not been so since this manager started.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        self.shared.elections.lock().silence(Instant::now())
+    }
+
     /// Where this manager's Raft stands.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -362,6 +372,10 @@ impl Shared {
         let committed = self.state.borrow().time();
         // A clock is a few plain numbers, replaced whole.
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).at(committed, now)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Why nothing is accepted any more.

@@ -15,6 +15,7 @@ use openraft::error::ClientWriteError;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -35,6 +36,10 @@ const IN_FLIGHT_MAX: usize = 2;
 
 /// How often the clock, the metrics and the need for a snapshot are looked at: well within the clock's two seconds.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Between two tries of a leader with a full disk to give the lead away. Meanwhile all writes are refused, so it is
+/// short; a try that finds nobody costs one message to each manager.
+const MAKE_WAY_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a stop waits for entries in flight and for files to be closed.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -92,6 +97,10 @@ struct Progress {
     snapshot_bytes: u64,
     /// Up to where a snapshot was last asked for.
     snapshot_asked: u64,
+    /// The try to give the lead away because the disk is full: one at most.
+    making_way: JoinSet<()>,
+    /// Not again before then.
+    make_way_at: Option<Instant>,
 }
 
 impl Runner {
@@ -115,6 +124,8 @@ impl Runner {
             fence: None,
             snapshot_bytes: 0,
             snapshot_asked: 0,
+            making_way: JoinSet::new(),
+            make_way_at: None,
         };
         loop {
             match next(&mut signals, &mut self.queue, &mut progress).await {
@@ -136,6 +147,7 @@ impl Runner {
                     let raft = signals.raft.borrow().clone();
                     self.follow(&raft, &mut progress, false);
                     self.step_down(&raft, &progress).await;
+                    self.make_way(&raft, &mut progress);
                     self.measure(&raft);
                     self.fold(&raft, &mut progress).await;
                 }
@@ -209,6 +221,21 @@ impl Runner {
         if timeout(TICK, released).await.is_err() {
             tracing::debug!("consensus is busy, to be tried again");
         }
+    }
+
+    /// A leader whose disk is full refuses every write; it gives the lead to a manager that has room.
+    fn make_way(&self, raft: &Metrics, progress: &mut Progress) {
+        let full = self.check_space().is_err();
+        self.shared.full.store(full, Ordering::Relaxed);
+        while progress.making_way.try_join_next().is_some() {}
+        let (here, now) = (standing(raft), Instant::now());
+        let early = progress.make_way_at.is_some_and(|at| now < at);
+        if !full || !here.leads || here.alone || early || !progress.making_way.is_empty() {
+            return;
+        }
+        progress.make_way_at = Some(now + MAKE_WAY_PAUSE);
+        let shared = Arc::clone(&self.shared);
+        progress.making_way.spawn(async move { handover::make_way(&shared).await });
     }
 
     fn set_clock(&self, leadership: Leadership, now: Instant) {
@@ -306,6 +333,7 @@ impl Runner {
             progress.waiting.push_back(proposal);
         }
         answer_all(progress.waiting.into(), &self.shared.stopped());
+        progress.making_way.shutdown().await;
         match handover::hand_over(&self.shared, None, Instant::now() + HAND_OVER_MAX).await {
             Ok(_) | Err(HandOverError::NotLeader | HandOverError::Alone) => {}
             Err(error @ (HandOverError::Busy | HandOverError::NotTaken { .. })) => {

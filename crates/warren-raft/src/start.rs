@@ -21,6 +21,7 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -41,8 +42,8 @@ const APPEND_ENTRIES_MAX: u64 = 256;
 /// What a data directory holds, opened and checked.
 pub(crate) struct Opened {
     pub(crate) log: LogStore,
-    machine: Machine,
-    state: watch::Receiver<Arc<State>>,
+    pub(crate) machine: Machine,
+    pub(crate) state: watch::Receiver<Arc<State>>,
     path: PathBuf,
     released: mpsc::Receiver<Infallible>,
 }
@@ -97,6 +98,7 @@ pub(crate) async fn start_seeded(
         leadership: seen,
         clock: Mutex::default(),
         faults,
+        full: AtomicBool::new(false),
     });
     let runner = Runner {
         shared: Arc::clone(&shared),

@@ -1,6 +1,6 @@
 //! How messages look in JSON: values of enums as the words that the command line takes, not as numbers.
 
-use crate::v1::{DeploymentStrategy, Protocol, PullPolicy};
+use crate::v1::{DeploymentStrategy, FileKind, Protocol, PullPolicy};
 use serde::Serializer;
 
 #[allow(clippy::ref_option, reason = "serde hands over a reference to the field")]
@@ -28,6 +28,14 @@ pub(crate) fn protocol<S: Serializer>(value: &i32, out: S) -> Result<S::Ok, S::E
     match Protocol::try_from(*value) {
         Ok(Protocol::Tcp) => out.serialize_str("tcp"),
         Ok(Protocol::Udp) => out.serialize_str("udp"),
+        Err(error) => out.serialize_i32(error.0),
+    }
+}
+
+pub(crate) fn file_kind<S: Serializer>(value: &i32, out: S) -> Result<S::Ok, S::Error> {
+    match FileKind::try_from(*value) {
+        Ok(FileKind::Secret) => out.serialize_str("secret"),
+        Ok(FileKind::Config) => out.serialize_str("config"),
         Err(error) => out.serialize_i32(error.0),
     }
 }

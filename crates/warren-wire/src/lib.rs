@@ -3,6 +3,7 @@
 //! # What wire must not know
 //! Raft, Docker, who leads, which role a process has.
 
+pub mod backup;
 pub mod channel;
 pub mod convert;
 mod json;

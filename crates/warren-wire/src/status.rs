@@ -13,6 +13,19 @@ pub const FIELD: &str = "warren-field";
 pub const HINT: &str = "warren-hint";
 /// The metadata key that names the leader's address, where another manager leads.
 pub const LEADER: &str = "warren-leader";
+/// The metadata key that names the cluster's epoch, where a manager of an earlier one is refused.
+pub const EPOCH: &str = "warren-epoch";
+/// The metadata key that says after how many milliseconds a call that was one too many may be made again.
+pub const RETRY_AFTER: &str = "warren-retry-after-ms";
+
+/// The metadata key of a request that takes an answer from what the manager that is asked knows, though it may be old.
+/// Any value. Calls that do not only look do not know it.
+pub const STALE: &str = "warren-stale";
+/// The metadata key of such an answer: the last entry that is in it.
+pub const APPLIED: &str = "warren-applied";
+/// The metadata key of such an answer: for so many milliseconds its manager has heard no leader; absent where it has
+/// not since it started.
+pub const SILENCE: &str = "warren-silence-ms";
 
 /// The longest message: gRPC carries it in a header, percent-encoded, and headers end at 16 KiB.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
@@ -100,10 +113,13 @@ fn code_of(rejection: &Rejection) -> Code {
     match rejection {
         Rejection::AlreadyInitialised
         | Rejection::NameTaken { .. }
-        | Rejection::AccessNameTaken(_) => Code::AlreadyExists,
+        | Rejection::AccessNameTaken(_)
+        | Rejection::FileTaken { .. } => Code::AlreadyExists,
         Rejection::NoService(_)
         | Rejection::NoNode(_)
         | Rejection::NoAccessToken(_)
+        | Rejection::NoFile { .. }
+        | Rejection::NoFileVersion { .. }
         | Rejection::NotFrozen { .. } => Code::NotFound,
         Rejection::NameFixed(_) => Code::InvalidArgument,
         Rejection::Conflict { .. } | Rejection::Deleting(_) | Rejection::Stale(_) => Code::Aborted,
@@ -112,6 +128,7 @@ fn code_of(rejection: &Rejection) -> Code {
         | Rejection::NoRollout { .. }
         | Rejection::NothingBefore(_)
         | Rejection::NotNow(_)
+        | Rejection::FileInUse { .. }
         | Rejection::Frozen { .. }
         | Rejection::FrozenAlready { .. } => Code::FailedPrecondition,
         Rejection::Unfit(_) => Code::InvalidArgument,

@@ -180,6 +180,8 @@ impl Sources<'_> {
             let service = self.state.service(task.service)?;
             Some(service.revisions.get(&task.revision)?.template.resources)
         });
+        // What a node without a session said last may be long mended.
+        let heard = self.observed.nodes.get(&node.id).filter(|heard| heard.connected);
         let (mut cpu, mut memory) = (0_u32, 0_u64);
         for resources in reserved {
             cpu = cpu.saturating_add(resources.cpu_reserved().0);
@@ -197,12 +199,15 @@ impl Sources<'_> {
             platform: node.facts.platform.clone(),
             runtime: node.facts.runtime.clone(),
             version: node.facts.version.clone(),
+            feature_level: node.facts.level.0,
             cpu_milli: node.facts.cpu.0,
             memory_bytes: node.facts.memory.0,
             cpu_reserved_milli: cpu,
             memory_reserved_bytes: memory,
             tasks: u32::try_from(live.len()).unwrap_or(u32::MAX),
             leader: leader == Some(node.id),
+            drain_left_ms: node.drain_until.map(|until| millis(until.since(self.now))),
+            problems: heard.map(|heard| heard.problems.clone()).unwrap_or_default(),
         }
     }
 

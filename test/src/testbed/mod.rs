@@ -387,6 +387,16 @@ impl Machine {
         Ok(Node::stopped(runtime, &arguments)?.seated(seat))
     }
 
+    /// Kills what runs here with its network or its folder, and these processes besides.
+    pub(crate) fn kill_all(&self, besides: &[u32]) {
+        let namespaces = [self.namespace.name().to_owned()];
+        // A supervisor that is killed after its task would have time to see it end.
+        while processes::kill_all(&self.folder, &namespaces) > 0 {
+            std::thread::yield_now();
+        }
+        processes::kill_these(besides);
+    }
+
     /// What a test calls an image of the demo workload in this machine's engine.
     ///
     /// # Errors

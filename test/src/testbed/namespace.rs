@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::marker::PhantomData;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -48,6 +49,11 @@ impl Namespace {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its number in the kernel, as the processes in it show it.
+    pub(super) fn inode(&self) -> anyhow::Result<u64> {
+        Ok(self.file.metadata()?.ino())
     }
 
     /// Puts this thread inside until the value goes.

@@ -78,6 +78,17 @@ pub(super) fn kill_all(folder: &Path, namespaces: &[String]) -> usize {
     found.len()
 }
 
+/// Kills these and waits until none of them runs.
+pub(super) fn kill_these(these: &[u32]) {
+    for pid in these.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let start = Instant::now();
+    while !these.iter().all(|pid| has_ended(*pid)) && start.elapsed() < STOP_TIME_MAX {
+        std::thread::yield_now();
+    }
+}
+
 /// Stops every thread of a process where it is, and returns once none runs any more; or lets it go on.
 pub(crate) fn hang(pid: u32, hangs: bool) -> anyhow::Result<()> {
     let process = Pid::from_raw(i32::try_from(pid)?);
@@ -102,8 +113,24 @@ fn stat(process: &Path) -> String {
     stat.rsplit(')').next().unwrap_or_default().trim_start().to_owned()
 }
 
+/// The processes of the demo workload in a machine's network, also those of which nobody knows any more.
+pub(crate) fn serving_in(machine: &namespace::Namespace) -> anyhow::Result<Vec<u32>> {
+    let network = machine.inode()?;
+    let serves = |process: &Path| {
+        let its = fs::metadata(process.join("ns/net")).map(|file| file.ino());
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
+        let name = line.split(|byte| *byte == 0).next().unwrap_or_default();
+        its.is_ok_and(|its| its == network) && name.ends_with(b"/web") && !is_dead(process)
+    };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    Ok(all
+        .filter(|entry| serves(&entry.path()))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
 /// Whether a process is gone, or only its parent still remembers it.
-pub(super) fn has_ended(pid: u32) -> bool {
+pub(crate) fn has_ended(pid: u32) -> bool {
     is_dead(&PathBuf::from(format!("/proc/{pid}")))
 }
 

@@ -2,9 +2,20 @@
 //! survives. Tasks are processes here; with containers and networks of their own, the testbed does the same.
 
 mod access;
+mod alone;
+mod audit;
+mod certificates;
+mod disaster;
+mod disks;
 mod failover;
+mod histories;
 mod join;
 mod managers;
+mod moves;
+mod permissions;
+mod refused;
+mod secrets;
+mod stale;
 
 use std::time::Duration;
 
@@ -54,4 +65,16 @@ async fn node_named(node: &Node, name: &str) -> anyhow::Result<Value> {
     let nodes = node.json(&["node", "ls"]).await?;
     let found = nodes.as_array().context("a list")?.iter().find(|node| node["hostname"] == name);
     Ok(found.with_context(|| format!("no node {name} in {nodes}"))?.clone())
+}
+
+/// The place of the manager that leads, as the one at `asked` knows it.
+async fn leader(managers: &[Node], asked: usize) -> anyhow::Result<usize> {
+    wait::until("somebody leads", SOON, async || {
+        let cluster = managers[asked].json(&["cluster", "info"]).await?;
+        let leader = cluster["leader_id"].as_str().unwrap_or_default();
+        // One that has stopped by itself has taken the note about its run away; it does not lead.
+        let leads = |manager: &Node| manager.run().is_ok_and(|run| run["node_id"] == leader);
+        managers.iter().position(leads).with_context(|| format!("{leader:?} leads"))
+    })
+    .await
 }

@@ -3,6 +3,7 @@
 
 mod containers;
 mod guests;
+mod joined;
 
 use anyhow::Context as _;
 use ipnet::Ipv4Net;

@@ -136,7 +136,13 @@ async fn nothing_of_a_testbed_stays() {
     assert_eq!(traces(id).unwrap(), Vec::<String>::new());
     let ended = orphan.wait().unwrap();
     assert_eq!(ended.signal(), Some(9), "{ended}");
-    assert!(node.has_ended().unwrap());
+    // Its threads end one after the other; only after the last one can it be waited for.
+    wait::until("the node has ended", SOON, async || {
+        anyhow::ensure!(node.has_ended()?, "a thread of it still ends");
+        Ok(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

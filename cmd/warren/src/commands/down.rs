@@ -36,6 +36,11 @@ pub struct Down {
 }
 
 impl Down {
+    /// As for somebody who has been asked already.
+    pub fn quietly(keep_tasks: bool) -> Self {
+        Self { keep_tasks, images: false, yes: true }
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -67,7 +72,11 @@ impl Down {
     }
 }
 
-async fn wait_gone(dir: &Path, pid: u32) -> Outcome {
+/// Waits until process `pid` has given the data directory up.
+///
+/// # Errors
+/// It has not in time.
+pub async fn wait_gone(dir: &Path, pid: u32) -> Outcome {
     let begun = Instant::now();
     while begun.elapsed() < STOP_TIMEOUT {
         match node::holder(dir)? {

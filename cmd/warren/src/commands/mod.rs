@@ -1,17 +1,22 @@
 //! What can be typed: one folder for each noun, one file for each verb.
 
 pub mod apply;
+pub mod audit;
 pub mod cluster;
 pub mod completion;
 pub mod config;
 pub mod context;
 pub mod down;
 pub mod events;
+pub mod files;
 pub mod freeze;
+pub mod install;
 pub mod login;
 pub mod node;
+pub mod rebalance;
 pub mod reference;
 pub mod rollout;
+pub mod secret;
 pub mod service;
 pub mod status;
 pub mod supervise;

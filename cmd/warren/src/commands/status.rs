@@ -1,12 +1,13 @@
 //! `warren status`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, StaleArgs, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use warren_core::units::counted;
 use warren_wire::v1;
 
 /// Different troubles of running tasks that are shown: a page's worth; `service ps` has all.
@@ -15,6 +16,8 @@ const TROUBLES_MAX: usize = 10;
 /// Show the cluster in a few lines
 #[derive(Args, Debug)]
 pub struct Status {
+    #[command(flatten)]
+    stale: StaleArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -35,7 +38,7 @@ impl Status {
     /// # Errors
     /// No Warren answers.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let (mut clusters, mut nodes) = (client.clusters(), client.nodes());
         let (mut services, mut why) = (client.services(), client.services());
         let (mut tasks, mut rollouts) = (client.tasks(), client.rollouts());
@@ -86,12 +89,41 @@ fn table(whole: &Whole) -> String {
         text.push_str("\nwaiting:\n");
         text.push_str(&super::why::lines(&whole.waits));
     }
+    let drains = drains(&whole.nodes);
+    if !drains.is_empty() {
+        text.push_str("\nbeing drained:\n");
+        text.push_str(&drains);
+    }
+    let problems = problems(&whole.nodes);
+    if !problems.is_empty() {
+        text.push_str("\nnodes with problems:\n");
+        text.push_str(&problems);
+    }
     let troubles = troubles(&whole.tasks);
     if !troubles.is_empty() {
         text.push_str("\nrunning, but:\n");
         text.push_str(&troubles);
     }
     text
+}
+
+/// Nodes that tasks are moved away from, a line for each that has some; `node ls` has all.
+fn drains(nodes: &[v1::Node]) -> String {
+    let drained = nodes.iter().filter(|node| node.availability == "drain" && node.tasks > 0);
+    let lines = drained.take(TROUBLES_MAX).map(|node| {
+        let tasks = counted(node.tasks, "task");
+        let left = super::node::drain_left(node).map(|left| format!(", {left}"));
+        format!("  {}: {tasks} to go{}\n", node.hostname, left.unwrap_or_default())
+    });
+    lines.collect()
+}
+
+/// What nodes say is wrong with them, a line for each; `node inspect` has all.
+fn problems(nodes: &[v1::Node]) -> String {
+    let all = nodes.iter().flat_map(|node| {
+        node.problems.iter().map(|problem| format!("  {}: {problem}\n", node.hostname))
+    });
+    all.take(TROUBLES_MAX).collect()
 }
 
 /// What is wrong with tasks that run all the same: one line for each node and trouble, not for each task.
@@ -142,5 +174,34 @@ mod tests {
         let tasks = [task("no engine"), task(""), task("no engine"), task("unhealthy"), gone];
         assert_eq!(troubles(&tasks), "  2 tasks on a: no engine\n  1 task on a: unhealthy\n");
         assert_eq!(troubles(&[task("")]), "");
+    }
+
+    #[test]
+    fn drains_are_shown_with_what_is_left() {
+        let node = |hostname: &str, availability: &str, tasks, drain_left_ms| v1::Node {
+            hostname: hostname.into(),
+            availability: availability.into(),
+            tasks,
+            drain_left_ms,
+            ..v1::Node::default()
+        };
+        let nodes = [
+            node("a", "active", 3, None),
+            node("b", "drain", 1, None),
+            node("c", "drain", 2, Some(60_000)),
+            node("d", "drain", 0, Some(0)),
+        ];
+        assert_eq!(drains(&nodes), "  b: 1 task to go\n  c: 2 tasks to go, 1m 0s left\n");
+    }
+
+    #[test]
+    fn what_nodes_say_of_themselves_is_shown() {
+        let node = |hostname: &str, problems: &[&str]| v1::Node {
+            hostname: hostname.into(),
+            problems: problems.iter().map(|problem| (*problem).to_owned()).collect(),
+            ..v1::Node::default()
+        };
+        let nodes = [node("a", &[]), node("b", &["no vxlan", "no iptables"])];
+        assert_eq!(problems(&nodes), "  b: no vxlan\n  b: no iptables\n");
     }
 }

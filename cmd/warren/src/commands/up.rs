@@ -42,9 +42,20 @@ pub struct Up {
     /// Begin a session of its own: how `--detach` starts it
     #[arg(long, hide = true)]
     own_session: bool,
+    /// Only where there is no cluster yet: how `warren cluster init` starts it
+    #[arg(skip)]
+    first: bool,
 }
 
 impl Up {
+    /// Runs it where there is no cluster yet, and makes one.
+    ///
+    /// # Errors
+    /// There is one, or as [`Self::run`].
+    pub fn init(self, client: &ClientArgs) -> Outcome {
+        Self { first: true, ..self }.run(client)
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -52,6 +63,9 @@ impl Up {
     pub fn run(self, client: &ClientArgs) -> Outcome {
         let settings = settings(&self.node, client, |name| std::env::var(name).ok())?;
         let config = NodeConfig::from_settings(&settings)?;
+        if self.first {
+            check_first(&config)?;
+        }
         if self.detach {
             return crate::cli::block_on(detach(&config.data_dir));
         }
@@ -67,6 +81,22 @@ impl Up {
         runtime.shutdown_background();
         outcome
     }
+}
+
+/// Refuses a data directory that has a cluster already.
+fn check_first(config: &NodeConfig) -> Outcome {
+    if config.join.is_some() {
+        return Err(Failure::usage(
+            "--join is for a cluster that exists, and init makes a new one",
+        )
+        .hint("`warren up --join …` joins"));
+    }
+    let shown = config.data_dir.display();
+    if node::has_cluster(&config.data_dir) {
+        return Err(Failure::new(Exit::Failed, format!("{shown} has a cluster already"))
+            .hint("`warren up` goes on with it; name another with --data-dir for a new one"));
+    }
+    Ok(())
 }
 
 async fn detach(data_dir: &Path) -> Outcome {

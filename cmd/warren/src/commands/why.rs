@@ -1,6 +1,6 @@
 //! `warren why`
 
-use crate::client::{ClientArgs, of_service, request};
+use crate::client::{ClientArgs, StaleArgs, of_service, request};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{self, OutputArgs};
 use crate::progress::has_ended;
@@ -14,6 +14,8 @@ pub struct Why {
     /// Service, or one task as in web.3; everything where left out
     name: Option<String>,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -23,7 +25,7 @@ impl Why {
     /// # Errors
     /// There is no such service or task.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let name = self.name.as_deref().unwrap_or_default();
         let waits = match name.split_once('.') {
             Some((service, slot)) => of_slot(client.service(service).await?, slot)?,

@@ -128,6 +128,24 @@ pub const KEYS: &[Key] = &[
         about: "Where a manager serves other machines: their nodes, their command lines, other managers. All of it is TLS \
                 with certificates of the cluster. Port 0 takes any free port. A worker listens nowhere.",
     },
+    // A pipeline that asks all the time makes some tens.
+    Key {
+        name: "calls_per_second",
+        value: "number, 0 for no limit",
+        default: "500",
+        since: "0.1.0",
+        about: "How many calls a person, a program, or an address without a token may make at a manager in a second, \
+                twice as many at once. One more is refused with RESOURCE_EXHAUSTED and when to try again. Nodes and \
+                root of the manager's machine have no limit.",
+    },
+    Key {
+        name: "certificate_life",
+        value: "duration, `10s` to `366d`",
+        default: "90d",
+        since: "0.1.0",
+        about: "How long the certificates live that this manager signs. Nodes renew theirs between 50 and 80 % of that; \
+                one that was off for longer gets another with its key.",
+    },
     Key {
         name: "advertise",
         value: "IP address",
@@ -140,7 +158,8 @@ pub const KEYS: &[Key] = &[
         value: "host and port of a manager",
         default: "",
         since: "0.1.0",
-        about: "The cluster that a new node joins. A node that has joined already goes on in its cluster.",
+        about: "The cluster that a new node joins. A node that has joined already goes on in its cluster, and looks for its \
+                managers there first: so it finds a cluster that was restored elsewhere. It needs no token then.",
     },
     Key {
         name: "token",

@@ -61,8 +61,8 @@ pub enum Upstreams {
 pub struct Join {
     /// Where one of its managers is.
     pub manager: String,
-    /// What lets the node in.
-    pub token: JoinToken,
+    /// What lets the node in; a node of the cluster needs none to look for its managers there.
+    pub token: Option<JoinToken>,
 }
 
 /// The configuration of a node. The keys' descriptions say what each means.
@@ -82,6 +82,9 @@ pub struct NodeConfig {
     pub pool: Ipv4Net,
     pub network: Backend,
     pub listen: SocketAddr,
+    /// Of one caller; 0 for no limit.
+    pub calls_per_second: u32,
+    pub certificate_life: Duration,
     /// Absent: the address that the machine sends from.
     pub advertise: Option<IpAddr>,
     /// Absent: the node resumes its cluster, or makes one.
@@ -100,6 +103,10 @@ const FREEZE_WINDOWS_MAX: usize = 64;
 
 /// The longest other prefix of metrics: longer than any name of a product.
 const METRICS_PREFIX_BYTES_MAX: usize = 40;
+
+/// How long certificates may live: long enough to be renewed in, and not for good.
+const CERTIFICATE_LIFE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(366 * 24 * 3_600);
 
 /// The sizes of a pool: two nodes at least, and no more than a private network has.
 const POOL_PREFIXES: std::ops::RangeInclusive<u8> = 8..=23;
@@ -143,6 +150,8 @@ impl NodeConfig {
             pool: read.with("pool", pool)?,
             network: read.with("network", Backend::from_str)?,
             listen: read.with("listen", address)?,
+            calls_per_second: read.with("calls_per_second", calls_per_second)?,
+            certificate_life: read.with("certificate_life", certificate_life)?,
             advertise: read.with("advertise", advertised)?,
             join: join(&read)?,
             hostname: read.with("hostname", |text| match text {
@@ -204,13 +213,25 @@ fn join(read: &Reader<'_>) -> Outcome<Option<Join>> {
         text => text.parse::<JoinToken>().map(Some),
     })?;
     match (manager, token) {
-        (Some(manager), Some(token)) => Ok(Some(Join { manager, token })),
+        (Some(manager), token) => Ok(Some(Join { manager, token })),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(Failure::usage("--join needs --token")
-            .hint("`warren cluster token` on a manager of the cluster prints both")),
         (None, Some(_)) => Err(Failure::usage("--token needs --join")
             .hint("`warren cluster token` on a manager of the cluster prints both")),
     }
+}
+
+fn calls_per_second(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is not a number of calls: write as in 500, or 0 for no limit")
+    })
+}
+
+fn certificate_life(text: &str) -> Result<Duration, String> {
+    let life = words::duration(text)?;
+    if CERTIFICATE_LIFE.contains(&life) {
+        return Ok(life);
+    }
+    Err(format!("{text} is no life for a certificate: write from 10s to 366d"))
 }
 
 fn advertised(text: &str) -> Result<Option<IpAddr>, String> {

@@ -1,5 +1,6 @@
 //! The flags of a change of a service, the same for `service update` and `rollout plan`.
 
+use super::files::FileChangeFlags;
 use super::{RemoveFlags, SpecFlags, checked};
 use crate::failure::Outcome;
 use clap::Args;
@@ -21,6 +22,8 @@ pub struct ChangeFlags {
     spec: SpecFlags,
     #[command(flatten)]
     remove: RemoveFlags,
+    #[command(flatten)]
+    files: FileChangeFlags,
 }
 
 impl ChangeFlags {
@@ -31,6 +34,7 @@ impl ChangeFlags {
     pub fn request(&self, service: &v1::Service) -> Outcome<v1::UpdateServiceRequest> {
         let mut spec = service.spec.clone().unwrap_or_default();
         self.remove.take_away(&mut spec)?;
+        self.files.change(spec.template.get_or_insert_default())?;
         self.spec.lay_over(&mut spec)?;
         checked(&spec)?;
         Ok(v1::UpdateServiceRequest {

@@ -2,6 +2,7 @@
 
 mod canary;
 mod change;
+mod files;
 mod gate;
 pub mod health;
 mod names;
@@ -11,6 +12,8 @@ pub mod words;
 
 pub use canary::percent;
 pub use change::ChangeFlags;
+use files::FileFlags;
+pub use files::mode;
 pub use names::flag_or;
 pub use remove::RemoveFlags;
 use rollout::RolloutFlags;
@@ -37,6 +40,8 @@ pub struct SpecFlags {
     args: Vec<String>,
     #[command(flatten)]
     tasks: TaskFlags,
+    #[command(flatten)]
+    files: FileFlags,
     #[command(flatten)]
     resources: ResourceFlags,
     #[command(flatten)]
@@ -164,6 +169,10 @@ struct RestartFlags {
     #[arg(id = "restart-window", long = "restart-window", value_name = "TIME",
         value_parser = words::duration_ms)]
     window: Option<u64>,
+    /// What a node does that hears no leader: keep the task, or stop it by itself after a while, as in stop-after=30s,
+    /// so that it never runs twice [default: keep]
+    #[arg(long, value_name = "WHAT", value_parser = words::on_disconnect)]
+    on_disconnect: Option<u64>,
 }
 
 /// A command line, split. A type of its own, since clap takes a bare list for a flag that repeats.
@@ -221,6 +230,7 @@ impl SpecFlags {
         if !self.args.is_empty() {
             template.args.clone_from(&self.args);
         }
+        self.files.lay_over(template);
         self.resources.lay_over(&mut template.resources);
         let check = self.health.flags().lay_over("health", &mut template.health);
         check.map_err(Failure::usage)?;
@@ -387,6 +397,7 @@ impl RestartFlags {
         new.delay_max_ms = self.delay_max.or(new.delay_max_ms);
         new.attempts = self.attempts.or(new.attempts);
         new.window_ms = self.window.or(new.window_ms);
+        new.stop_after_ms = self.on_disconnect.or(new.stop_after_ms);
         if restart.is_some() || new != v1::RestartPolicy::default() {
             *restart = Some(new);
         }

@@ -16,6 +16,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("template.working_dir", "--workdir"),
     ("template.ports", "--port or --publish"),
     ("template.mounts", "--mount"),
+    ("template.secrets", "--secret"),
+    ("template.configs", "--config"),
     ("template.resources.memory_limit", "--memory"),
     ("template.resources.cpu_limit", "--cpus"),
     ("template.resources.pids_limit", "--pids"),
@@ -46,6 +48,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("restart.delay_max", "--restart-delay-max"),
     ("restart.attempts", "--restart-attempts"),
     ("restart.window", "--restart-window"),
+    ("restart.stop_after", "--on-disconnect"),
     ("strategy", "--strategy"),
     ("update", "the update flags"),
     ("update.parallelism", "--parallelism"),
@@ -82,6 +85,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("override_freeze", "--override-freeze"),
     ("labels", "--label"),
     ("reason", "--reason"),
+    ("lifetime", "--lifetime"),
 ];
 
 /// The flag that sets `field`, an API path as in `template.ports[1].host`.
@@ -120,6 +124,7 @@ mod tests {
         let tree = crate::cli::tree();
         let update = tree.find_subcommand("service").unwrap().find_subcommand("update").unwrap();
         let create = tree.find_subcommand("service").unwrap().find_subcommand("create").unwrap();
+        let token = tree.find_subcommand("cluster").unwrap().find_subcommand("token").unwrap();
         for (field, flag) in FLAGS {
             for name in flag.split(' ').filter(|word| word.starts_with("--") && word.len() > 2) {
                 let Some(name) = name.strip_prefix("--").filter(|name| !name.ends_with('…'))
@@ -129,7 +134,8 @@ mod tests {
                 let known = |command: &clap::Command| {
                     command.get_arguments().any(|arg| arg.get_long() == Some(name))
                 };
-                assert!(known(create) || known(update), "{field} names --{name}");
+                let given = known(create) || known(update) || known(token);
+                assert!(given, "{field} names --{name}");
             }
         }
     }

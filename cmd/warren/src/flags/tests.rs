@@ -34,7 +34,8 @@ const MANY: &[&str] = &[
     "8080", "--memory", "64Mi", "--cpus", "0.5", "--pids", "50", "--mount",
     "type=tmpfs,target=/tmp,size=1Mi", "--constraint", "node.labels.disk == ssd", "--spread",
     "node.labels.zone", "--max-per-node", "2", "--restart", "on-failure", "--restart-delay",
-    "2s", "--stop-signal", "INT", "--stop-timeout", "3s", "--strategy", "recreate",
+    "2s", "--on-disconnect", "stop-after=20s", "--stop-signal", "INT", "--stop-timeout", "3s",
+    "--strategy", "recreate",
     "--max-surge", "25%", "--min-ready", "1s", "--label", "team=a", "--container-label", "x=y",
     "--command", "sh -c 'exit 0'", "--", "--verbose", "-x",
 ];
@@ -56,7 +57,8 @@ fn what_is_given_is_in_the_spec() {
     let placement = spec.placement.unwrap();
     assert_eq!(placement.constraints, ["node.labels.disk==ssd"]);
     assert_eq!(placement.spread, ["zone"]);
-    assert_eq!(spec.restart.unwrap().condition, "on-failure");
+    let restart = spec.restart.unwrap();
+    assert_eq!((restart.condition.as_str(), restart.stop_after_ms), ("on-failure", Some(20_000)));
     assert_eq!(spec.update_config.unwrap().surge.as_deref(), Some("25%"));
 }
 

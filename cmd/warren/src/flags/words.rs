@@ -73,6 +73,27 @@ pub fn span_ms(text: &str) -> Result<u64, String> {
     if is_bare { duration_ms(&format!("{text}s")) } else { duration_ms(text) }
 }
 
+/// Reads what a node without a leader does with a task, `keep` or `stop-after=TIME`, as milliseconds until it stops it
+/// by itself; 0 to keep it.
+///
+/// # Errors
+/// What to write instead.
+pub fn on_disconnect(text: &str) -> Result<u64, String> {
+    match (text, text.strip_prefix("stop-after=")) {
+        ("keep", _) => Ok(0),
+        (_, Some(time)) => duration_ms(time),
+        (_, None) => Err(format!("{text:?} is not known here: write keep or stop-after=30s")),
+    }
+}
+
+/// What [`on_disconnect`] reads as `ms`.
+pub fn show_on_disconnect(ms: u64) -> String {
+    match ms {
+        0 => "keep".to_owned(),
+        ms => format!("stop-after={}", humantime::format_duration(Duration::from_millis(ms))),
+    }
+}
+
 /// Reads `KEY=VALUE`; the value may be empty and may have `=` in it.
 ///
 /// # Errors
@@ -259,6 +280,17 @@ mod tests {
         assert_eq!(duration_ms("0"), Ok(0));
         for wrong in ["", "10", "-1s", "10 parsecs", "100us", "99999years"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_alone_does_is_read_as_it_is_shown() {
+        for (text, ms) in [("keep", 0), ("stop-after=30s", 30_000), ("stop-after=1m 30s", 90_000)] {
+            assert_eq!(on_disconnect(text), Ok(ms), "{text}");
+            assert_eq!(show_on_disconnect(ms), text);
+        }
+        for wrong in ["", "stop", "stop-after", "stop-after=", "stop-after=-1s", "30s"] {
+            assert!(on_disconnect(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! A manifest as the API's spec, and back.
 
 use super::{
-    Absent, Check, Exec, Grpc, Http, Manifest, Mount, Placement, Port, Resources, Restart, Stop,
-    Tcp, Tmpfs, release,
+    Absent, Check, Exec, FileRef, Grpc, Http, Manifest, Mount, Placement, Port, Resources, Restart,
+    Stop, Tcp, Tmpfs, release,
 };
 use crate::flags::words;
 use std::fmt::Display;
@@ -58,6 +58,7 @@ impl Manifest {
             .1;
         let ports = self.ports.iter().enumerate();
         let mounts = self.mounts.iter().enumerate();
+        let (secrets, configs) = (self.secrets.iter().enumerate(), self.configs.iter().enumerate());
         let stop = self.stop.clone().unwrap_or_default();
         Ok(v1::TaskTemplate {
             image: self.image.clone(),
@@ -90,6 +91,12 @@ impl Manifest {
             stop_signal: stop.signal.unwrap_or_default(),
             stop_timeout_ms: millis("stop.timeout", stop.timeout.as_deref())?,
             labels: self.container_labels.clone(),
+            secrets: secrets
+                .map(|(i, f)| file(f).map_err(within(&format!("secrets[{i}]"))))
+                .collect::<Parsed<_>>()?,
+            configs: configs
+                .map(|(i, f)| file(f).map_err(within(&format!("configs[{i}]"))))
+                .collect::<Parsed<_>>()?,
         })
     }
 }
@@ -167,6 +174,18 @@ fn mount(mount: &Mount) -> Parsed<v1::Mount> {
     Ok(v1::Mount { target: mount.target.clone(), read_only: mount.read_only, source: Some(source) })
 }
 
+fn file(file: &FileRef) -> Parsed<v1::FileRef> {
+    let mode = file.mode.as_deref().map(crate::flags::mode).transpose();
+    Ok(v1::FileRef {
+        name: file.name.clone(),
+        version: file.version.unwrap_or_default(),
+        target: file.target.clone().unwrap_or_default(),
+        mode: mode.map_err(|problem| FieldError::new("mode", problem))?,
+        uid: file.uid,
+        gid: file.gid,
+    })
+}
+
 fn resources(from: &Resources) -> Parsed<v1::Resources> {
     let memory: Option<Bytes> = value("memory", from.memory.as_deref())?;
     let cpus: Option<MilliCpu> = value("cpus", from.cpus.as_deref())?;
@@ -223,7 +242,13 @@ fn restart(restart: &Restart) -> Parsed<v1::RestartPolicy> {
         delay_max_ms: millis("delay_max", restart.delay_max.as_deref())?,
         attempts: restart.attempts,
         window_ms: millis("window", restart.window.as_deref())?,
+        stop_after_ms: on_disconnect(restart.on_disconnect.as_deref())?,
     })
+}
+
+fn on_disconnect(text: Option<&str>) -> Parsed<Option<u64>> {
+    let read = text.map(words::on_disconnect).transpose();
+    read.map_err(|problem| FieldError::new("on_disconnect", problem))
 }
 
 /// A value that is worth writing: not empty, not 0, not the default.
@@ -289,6 +314,8 @@ impl From<&v1::ServiceSpec> for Manifest {
             analysis: Absent,
             labels: spec.labels.clone(),
             container_labels: template.labels,
+            secrets: template.secrets.iter().map(file_back).collect(),
+            configs: template.configs.iter().map(config_back).collect(),
         }
     }
 }
@@ -354,6 +381,23 @@ fn mount_back(mount: &v1::Mount) -> Mount {
     back
 }
 
+fn file_back(file: &v1::FileRef) -> FileRef {
+    let own = format!("/run/secrets/{}", file.name);
+    FileRef {
+        name: file.name.clone(),
+        version: unless(Some(file.version), 0),
+        target: text(file.target.clone()).filter(|target| *target != own),
+        mode: unless(file.mode, 0o444).map(|mode| format!("{mode:04o}")),
+        uid: file.uid,
+        gid: file.gid,
+    }
+}
+
+/// A config has no place of its own.
+fn config_back(file: &v1::FileRef) -> FileRef {
+    FileRef { target: text(file.target.clone()), ..file_back(file) }
+}
+
 fn placement_back(placement: &v1::Placement) -> Placement {
     Placement {
         constraints: placement.constraints.clone(),
@@ -369,5 +413,6 @@ fn restart_back(restart: &v1::RestartPolicy) -> Restart {
         delay_max: shown(restart.delay_max_ms, 60 * SECOND),
         attempts: unless(restart.attempts, 5),
         window: shown(restart.window_ms, 300 * SECOND),
+        on_disconnect: unless(restart.stop_after_ms, 0).map(words::show_on_disconnect),
     }
 }

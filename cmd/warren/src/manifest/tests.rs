@@ -27,7 +27,9 @@ mounts:
   - {target: /data, volume: web-data}
   - {target: /tmp, tmpfs: {size: 16Mi}}
 placement: {constraints: [node.labels.disk==ssd], spread: [zone], max_per_node: 2}
-restart: {condition: on-failure, delay: 2s, delay_max: 30s, attempts: 3, window: 10m}
+restart:
+  {condition: on-failure, delay: 2s, delay_max: 30s, attempts: 3, window: 10m,
+   on_disconnect: stop-after=30s}
 stop: {signal: SIGINT, timeout: 30s}
 pull: always
 user: \"1000:1000\"

@@ -9,17 +9,22 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Response};
 use warren_core::node::Role;
 use warren_manager::Keeper;
 use warren_wire::channel::{Dialer, Target, connect_stranger};
-use warren_wire::trust::{
-    CERTIFICATE_LIFE, CertificateRequest, MANAGER_NAME, SealKey, renew_after, validity_of,
-};
+use warren_wire::trust::{CertificateRequest, MANAGER_NAME, SealKey, validity_of};
 use warren_wire::v1;
 use warren_wire::v1::membership_client::MembershipClient;
 
-/// How often the wall clock is compared with the certificate: a machine that slept notices within this.
+/// How often the wall clock is compared with the certificate: a machine that slept notices within this. A certificate
+/// that lives for minutes is looked at each second.
 const LOOK: Duration = Duration::from_secs(60);
+const LOOK_OFTEN: Duration = Duration::from_secs(1);
+
+/// A certificate with less time than this until it is renewed is looked at often.
+const SOON: Duration = Duration::from_secs(120);
 
 /// The wait after a renewal that failed: there are weeks of life left, or the node can do nothing else.
 const RETRY: Duration = Duration::from_secs(5);
@@ -49,11 +54,12 @@ impl Holder {
     pub async fn keep_fresh(self, signer: Signer, shutdown: CancellationToken) {
         loop {
             let wait = match self.due() {
-                false => LOOK,
-                true => match self.renew(&signer).await {
+                Some(left) if left > SOON => LOOK,
+                Some(left) if left > Duration::ZERO => LOOK_OFTEN,
+                Some(_) | None => match self.renew(&signer).await {
                     Ok(()) => {
                         tracing::info!("certificate renewed");
-                        LOOK
+                        LOOK_OFTEN
                     }
                     Err(failure) => {
                         tracing::warn!(why = %failure, "certificate not renewed, trying again");
@@ -68,13 +74,12 @@ impl Holder {
         }
     }
 
-    fn due(&self) -> bool {
+    /// How long until it is to be renewed; `None` where that cannot be told, so that it is renewed.
+    fn due(&self) -> Option<Duration> {
         let shown = self.identity.credentials().borrow().clone();
         let validity = shown.and_then(|shown| validity_of(&shown.certificate_der().ok()?).ok());
-        let Some(validity) = validity else { return true };
         let spread = self.identity.fingerprint().0[0];
-        let begun = validity.to - CERTIFICATE_LIFE;
-        SystemTime::now() >= begun + renew_after(CERTIFICATE_LIFE, spread)
+        Some(validity?.renewal(spread).duration_since(SystemTime::now()).unwrap_or_default())
     }
 
     async fn renew(&self, signer: &Signer) -> Outcome {
@@ -128,27 +133,39 @@ impl Holder {
         let shown = self.identity.credentials().borrow().clone();
         let shown = shown
             .ok_or_else(|| Failure::new(Exit::Failed, "this node has no certificate to renew"))?;
-        let unreachable = |error: &dyn std::fmt::Display| {
-            Failure::new(Exit::Unreachable, format!("{address}: {error}"))
-        };
-        // With its own certificate a node is trusted with more; an expired one is refused at the door.
+        // With its own certificate a node is trusted with more. An expired one is refused at the door, which TLS 1.3
+        // says only once something is asked.
         let dialer = Dialer::new(self.identity.credentials());
-        let channel = match dialer.connect(target, MANAGER_NAME).await {
-            Ok(channel) => channel,
-            Err(_) => connect_stranger(address, &shown.authority)
-                .await
-                .map_err(|error| unreachable(&error))?,
+        let as_itself = async {
+            let channel = dialer.connect(target, MANAGER_NAME).await;
+            self.renew_by(channel.map_err(|error| unreachable(address, &error))?).await
         };
-        let request = v1::RenewRequest { certificate_request: self.identity.request()? };
-        let mut client = MembershipClient::new(channel);
-        let answer = timeout(ANSWER_TIMEOUT, client.renew(request)).await;
-        let answer = answer.map_err(|_| unreachable(&"no answer"))?.map_err(Failure::from)?;
-        let answer = answer.into_inner();
+        let answer = match as_itself.await {
+            Err(failure) if failure.exit == Exit::Unreachable as u8 => {
+                let channel = connect_stranger(address, &shown.authority).await;
+                self.renew_by(channel.map_err(|error| unreachable(address, &error))?).await?
+            }
+            answer => answer?,
+        };
         if let Some(seal) = SealKey::parse(&answer.seal_key) {
             self.identity.keep_seal(&self.dir, &seal)?;
         }
         self.identity.certified(&self.dir, shown.authority, answer.certificate)?;
         Ok(if answer.role == "manager" { Role::Manager } else { Role::Worker })
+    }
+
+    /// Asks for a certificate by `channel`. Where nobody says anything about it, that is [`Exit::Unreachable`].
+    async fn renew_by(&self, channel: Channel) -> Outcome<v1::RenewResponse> {
+        let request = v1::RenewRequest { certificate_request: self.identity.request()? };
+        let mut client = MembershipClient::new(channel);
+        let answer = timeout(ANSWER_TIMEOUT, client.renew(request)).await;
+        let answer = answer.map_err(|_| Failure::new(Exit::Unreachable, "no answer"))?;
+        answer.map(Response::into_inner).map_err(|status| {
+            let unheard =
+                matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown);
+            let failure = Failure::from(status);
+            if unheard { Failure { exit: Exit::Unreachable as u8, ..failure } } else { failure }
+        })
     }
 
     /// Waits until the cluster wants this node to be something else, and has the papers for it. Never returns before.
@@ -178,4 +195,8 @@ impl Holder {
             }
         }
     }
+}
+
+fn unreachable(address: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Unreachable, format!("{address}: {error}"))
 }

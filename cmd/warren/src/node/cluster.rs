@@ -3,7 +3,7 @@
 use super::certificates::Holder;
 use super::data_dir::DataDir;
 use super::identity::{Identity, Member, failed};
-use super::subnet;
+use super::{network, subnet};
 use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
 use ipnet::Ipv4Net;
@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 use warren_core::command::Command;
 use warren_core::id::NodeId;
+use warren_core::level::{self, Level};
 use warren_core::node::Role;
 use warren_core::{ClusterId, State};
 use warren_manager::{Keeper, found_trust};
@@ -45,7 +46,7 @@ pub async fn found(
     let initialised = raft.is_initialised().await.map_err(|e| refused(e.to_string()))?;
     if !initialised {
         if has_pool {
-            subnet::check_pool(config.pool)?;
+            network::check_free(config.pool).await?;
         } else if config.pool != DEFAULT_POOL {
             tracing::warn!(
                 pool = %config.pool,
@@ -68,7 +69,7 @@ pub async fn found(
     let managers = vec![address.to_owned()];
     let pool = raft.state().borrow().cluster().map_or(config.pool, |cluster| cluster.pool);
     let member = Member { node: FIRST_NODE, role: Role::Manager, cluster, pool, managers };
-    let keeper = Keeper::new(raft.clone(), seal);
+    let keeper = Keeper::new(raft.clone(), seal).signing_for(config.certificate_life);
     let holder =
         Holder { identity: Arc::clone(identity), dir: Arc::clone(dir), member: member.clone() };
     holder.sign(&keeper)?;
@@ -118,19 +119,24 @@ async fn agree(raft: &Raft, config: &NodeConfig, seal: &SealKey) -> Outcome<Clus
 ///
 /// # Errors
 /// The key to it is missing.
-pub fn keeper(raft: &Raft, identity: &Identity, dir: &DataDir) -> Outcome<Keeper> {
+pub fn keeper(
+    raft: &Raft,
+    config: &NodeConfig,
+    identity: &Identity,
+    dir: &DataDir,
+) -> Outcome<Keeper> {
     let seal = identity.seal(dir)?.ok_or_else(|| {
         let path = dir.path().join("pki/seal.key");
         Failure::new(Exit::Failed, format!("{} is missing, which a manager needs", path.display()))
             .hint("copy it from another manager, or remove this node and join it anew")
     })?;
-    Ok(Keeper::new(raft.clone(), seal))
+    Ok(Keeper::new(raft.clone(), seal).signing_for(config.certificate_life))
 }
 
 /// Goes on with the cluster that is in the log, or that the leader is about to bring.
 ///
 /// # Errors
-/// The log was closed.
+/// The log was closed, or this version speaks less than the cluster needs.
 pub async fn resume(raft: &Raft, config: &NodeConfig) -> Outcome {
     let mut states = raft.state();
     if states.borrow().cluster().is_none() {
@@ -138,13 +144,16 @@ pub async fn resume(raft: &Raft, config: &NodeConfig) -> Outcome {
     }
     let known = states.wait_for(|state| state.cluster().is_some()).await;
     let known = known.map_err(|_| Failure::new(Exit::Failed, "the log was closed"))?;
-    if let Some(cluster) = known.cluster() {
-        check(cluster, config);
+    match known.cluster() {
+        Some(cluster) => check(cluster, config),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn check(cluster: &warren_core::Cluster, config: &NodeConfig) {
+fn check(cluster: &warren_core::Cluster, config: &NodeConfig) -> Outcome {
+    if let Some(why) = level::too_old(Level::OURS, cluster.level, env!("CARGO_PKG_VERSION")) {
+        return Err(Failure::new(Exit::Failed, why));
+    }
     if cluster.zone != config.zone {
         tracing::warn!(
             zone = cluster.zone,
@@ -154,6 +163,7 @@ fn check(cluster: &warren_core::Cluster, config: &NodeConfig) {
     if cluster.pool != config.pool {
         tracing::warn!(pool = %cluster.pool, "pool of the cluster stays, the configured one is not used");
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,8 +3,11 @@
 use super::runtime::NodeRuntime;
 use crate::config::NodeConfig;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::{SystemTime, UNIX_EPOCH};
+use warren_core::level::Level;
 use warren_core::node::NodeFacts;
 use warren_core::spec::HostName;
+use warren_core::time::millis;
 use warren_wire::convert;
 use warren_wire::v1;
 
@@ -28,6 +31,7 @@ pub fn facts(config: &NodeConfig, runtime: &NodeRuntime, port: u16) -> NodeFacts
         memory: info.memory,
         runtime: format!("{} {}", info.kind, info.version),
         version: env!("CARGO_PKG_VERSION").into(),
+        level: Level::OURS,
     }
 }
 
@@ -42,6 +46,7 @@ pub fn hello(
     v1::Hello {
         key,
         subnet: runtime.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
+        wall_unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis),
         labels: labels.map(|(key, value)| (key.to_string(), value.clone())).collect(),
         ..convert::node::hello(facts)
     }

@@ -139,6 +139,36 @@ pub fn managers_of(path: &Path) -> Vec<String> {
     serde_json::from_slice::<Member>(&text).map(|member| member.managers).unwrap_or_default()
 }
 
+/// A node as its files say, without taking its data directory: it may run.
+pub struct Seen {
+    pub member: Member,
+    pub dialer: Dialer,
+}
+
+impl Seen {
+    /// Reads the files of the node in `path`.
+    ///
+    /// # Errors
+    /// There is no node, or its files are not for this user.
+    pub fn read(path: &Path) -> Outcome<Self> {
+        let text = |name: &str| {
+            let file = path.join(name);
+            std::fs::read_to_string(&file).map_err(|error| {
+                let why = format!("cannot read {}: {error}", file.display());
+                Failure::new(Exit::Failed, why)
+                    .hint("name the data directory of a node with --data-dir, and run as its user, most often root")
+            })
+        };
+        let member = serde_json::from_str(&text(MEMBER)?);
+        let member = member.map_err(|error| {
+            Failure::new(Exit::Failed, format!("{}: {error}", path.join(MEMBER).display()))
+        })?;
+        let key = NodeKey::from_pem(&text(KEY)?).map_err(failed)?;
+        let credentials = key.credentials(text(AUTHORITY)?, text(CERTIFICATE)?);
+        Ok(Self { member, dialer: Dialer::new(watch::channel(Some(credentials)).1) })
+    }
+}
+
 /// A value as the word that people write.
 mod as_word {
     use serde::{Deserialize, Deserializer, Serializer};

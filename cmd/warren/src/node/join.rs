@@ -2,8 +2,10 @@
 
 use super::data_dir::DataDir;
 use super::identity::{Identity, Member, failed};
+use super::network;
 use crate::config::Join;
 use crate::failure::{Exit, Failure, Outcome};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -18,17 +20,24 @@ use warren_wire::v1::membership_client::MembershipClient;
 /// How long a join may take: the cluster writes it down, which takes milliseconds, unless it elects a leader just then.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Joins as `join` says, tells of itself what `hello` says, and keeps what comes back.
+/// Joins as `join` says, tells of itself what `hello` says, and keeps what comes back. With `has_pool`, tasks get
+/// addresses of the cluster's pool.
 ///
 /// # Errors
-/// Nobody answers, somebody else than the token says, or the token is refused; nothing is kept then.
+/// Nobody answers, somebody else than the token says, the token is refused, or the pool lies over a network of this
+/// machine; nothing is kept then.
 pub async fn join(
     join: &Join,
     hello: v1::Hello,
     identity: &Identity,
     dir: &DataDir,
+    has_pool: bool,
 ) -> Outcome<Member> {
-    let pinned = pin_authority(&join.manager, join.token.authority).await.map_err(|error| {
+    let token = join.token.as_ref().ok_or_else(|| {
+        Failure::usage("--join needs --token")
+            .hint("`warren cluster token` on a manager of the cluster prints both")
+    })?;
+    let pinned = pin_authority(&join.manager, token.authority).await.map_err(|error| {
         failed(error)
             .hint("--join names a manager of the cluster, as `warren cluster token` printed it")
     })?;
@@ -37,7 +46,7 @@ pub async fn join(
     };
     let channel = connect_stranger(&join.manager, &pinned.authority).await.map_err(refused)?;
     let request = v1::JoinRequest {
-        secret: join.token.secret.to_text().to_string(),
+        secret: token.secret.to_text().to_string(),
         certificate_request: identity.request()?,
         hello: Some(hello),
     };
@@ -48,6 +57,14 @@ pub async fn join(
     })?;
     let joined = answer.map_err(|status| told(&join.manager, status))?.into_inner();
     let member = member_of(&joined)?;
+    if has_pool {
+        network::check_free(member.pool).await.map_err(|failure| {
+            failure.hint(
+                "this is the pool of the cluster: take what is in its way off this machine and join again. Until then \
+                 the cluster counts this machine as a node that is down; `warren node rm` forgets it",
+            )
+        })?;
+    }
     if let Some(seal) = SealKey::parse(&joined.seal_key) {
         identity.keep_seal(dir, &seal)?;
     }
@@ -56,6 +73,28 @@ pub async fn join(
     identity.keep_member(dir, &member)?;
     tracing::info!(node = %member.node, role = %member.role, cluster = member.cluster, "joined the cluster");
     Ok(member)
+}
+
+/// Refuses to join what this process itself serves at `taken`.
+///
+/// # Errors
+/// `manager` leads there.
+pub fn check_other(manager: &str, taken: Option<SocketAddr>) -> Outcome {
+    let Some(taken) = taken else { return Ok(()) };
+    // A name that nobody knows is told by who connects to it.
+    let found = manager.to_socket_addrs().into_iter().flatten();
+    let is_ours = |address: &SocketAddr| {
+        // Only an address of this machine can be bound.
+        let here = || UdpSocket::bind((address.ip(), 0)).is_ok();
+        address.port() == taken.port()
+            && (address.ip() == taken.ip() || (taken.ip().is_unspecified() && here()))
+    };
+    match found.into_iter().find(is_ours) {
+        None => Ok(()),
+        Some(_) => Err(Failure::usage(format!("--join {manager} is this machine itself")).hint(
+            "name a manager of the cluster to join; a machine that joins nobody makes a cluster of its own",
+        )),
+    }
 }
 
 fn member_of(joined: &v1::JoinResponse) -> Outcome<Member> {

@@ -3,7 +3,7 @@
 use super::data_dir::DataDir;
 use super::identity::{Identity, Member};
 use super::parts::{failed, or_broken};
-use super::{AGENT_SOCKET, cluster, port};
+use super::{AGENT_SOCKET, cluster, epoch, port};
 use crate::config::{NodeConfig, StoreChoice};
 use crate::failure::Outcome;
 use crate::tasks::{TaskKind, Tasks};
@@ -19,8 +19,9 @@ use warren_drivers::hook::HttpHooks;
 use warren_manager::access::{Forward, GateLayer};
 use warren_manager::api::{Api, Backend, Info, router, server};
 use warren_manager::{Keeper, Manager, ManagerHandle, Peers, RaftPort};
-use warren_raft::{Raft, Runner, SNAPSHOTS, StoreKind, TIMERS};
+use warren_raft::{HandOverError, Raft, Runner, SNAPSHOTS, StoreKind, TIMERS};
 use warren_wire::channel;
+use warren_wire::trust::SealKey;
 
 /// Connections that have shaken hands and wait for the server, which takes them at once.
 const SECURED_QUEUED: usize = 64;
@@ -34,6 +35,7 @@ pub struct ManagerPart {
     sessions: UnixListener,
     listener: TcpListener,
     address: String,
+    left_behind: watch::Receiver<u32>,
 }
 
 /// The roles of a node that depend on what it is.
@@ -61,6 +63,8 @@ impl ManagerPart {
         address: String,
     ) -> Outcome<Self> {
         let sessions = listen_unix(dir, AGENT_SOCKET).await?;
+        let peers = Peers::new(identity.dialer());
+        let left_behind = peers.left_behind();
         let options = warren_raft::Options {
             data_dir: config.data_dir.clone(),
             store: match config.store {
@@ -70,13 +74,13 @@ impl ManagerPart {
             node,
             timers: TIMERS,
             snapshots: SNAPSHOTS,
-            transport: Peers::new(identity.dialer()),
+            transport: Arc::clone(&peers) as Arc<dyn warren_raft::Transport>,
         };
         let (raft, runner) = warren_raft::start(options).await.map_err(failed)?;
         let options = warren_manager::Options::DEFAULT;
         let (manager, handle) = Manager::new(options, raft.clone(), Arc::new(HttpHooks::new()));
         let manager = manager.freezing(config.freeze_windows.clone());
-        Ok(Self { raft, runner, manager, handle, sessions, listener, address })
+        Ok(Self { raft, runner, manager, handle, sessions, listener, address, left_behind })
     }
 
     /// Looks at the manager.
@@ -97,14 +101,20 @@ impl ManagerPart {
         has_pool: bool,
         tasks: &mut Tasks,
     ) -> Outcome<Running> {
-        let Self { raft, runner, manager, handle, sessions, listener, address } = self;
+        let Self { raft, runner, manager, handle, sessions, listener, address, left_behind } = self;
         tasks.spawn(TaskKind::Raft, |stop| runner.run(stop));
+        let leading = raft.clone();
+        tasks.spawn_simple(TaskKind::Lead, |stop| give_lead_away(leading, stop));
+        let (log, home) = (raft.clone(), Arc::clone(dir));
+        tasks.spawn(TaskKind::Epoch, |stop| epoch::watch(log, home, left_behind, stop));
         let (dns, dns_seen) = watch::channel(Vec::new());
-        let doors = Doors::new(&handle, identity, dns_seen, tasks)?;
+        let (sealed, seal) = watch::channel(None);
+        let doors =
+            Doors::new(&handle, identity, (dns_seen, seal), config.calls_per_second, tasks)?;
         let (member, keeper) = match member {
             Some(member) => {
                 // Others bring the log to one that has just joined: the port is open before that is waited for.
-                let keeper = cluster::keeper(&raft, identity, dir)?;
+                let keeper = cluster::keeper(&raft, config, identity, dir)?;
                 doors.open_port(listener, keeper.clone(), identity, tasks);
                 (member, keeper)
             }
@@ -115,6 +125,8 @@ impl ManagerPart {
                 (member, keeper)
             }
         };
+        sealed.send_replace(Some(keeper.seal_key()));
+        keeper.unlock(&handle.vault());
         tasks.spawn_simple(TaskKind::Manager, |stop| manager.run(stop));
         let sessions = UnixListenerStream::new(sessions);
         let service = handle.sessions().into_server();
@@ -145,15 +157,17 @@ impl Doors {
     fn new(
         handle: &ManagerHandle,
         identity: &Identity,
-        dns_addresses: watch::Receiver<Vec<String>>,
+        (dns_addresses, seal): (watch::Receiver<Vec<String>>, watch::Receiver<Option<SealKey>>),
+        calls_per_second: u32,
         tasks: &mut Tasks,
     ) -> Outcome<Self> {
         let end_streams = CancellationToken::new();
-        let info = Info { version: env!("CARGO_PKG_VERSION").into(), dns_addresses };
+        let info = Info { version: env!("CARGO_PKG_VERSION").into(), dns_addresses, seal };
         let api = Api::new(Backend::of(handle, info, end_streams.clone()));
         let served = router(&api).map_err(failed)?;
         tasks.spawn_simple(TaskKind::ApiHealth, |stop| served.health.run(stop));
-        let gate = GateLayer::new(handle.raft().clone(), Forward::new(identity.dialer()));
+        let forward = Forward::new(identity.dialer());
+        let gate = GateLayer::new(handle.raft().clone(), forward, calls_per_second);
         Ok(Self { handle: handle.clone(), routes: served.routes, gate, end_streams })
     }
 
@@ -194,6 +208,18 @@ impl Doors {
             server.add_routes(routes).serve_with_incoming_shutdown(incoming, stopped).await
         });
         Ok(())
+    }
+}
+
+/// Gives the lead to another manager once this one is to stop. Whoever asks here meanwhile is sent on to the next
+/// leader; where nobody takes the lead, the log tries once more when it stops.
+async fn give_lead_away(raft: Raft, stop: CancellationToken) {
+    stop.cancelled().await;
+    match raft.hand_over().await {
+        Ok(_) | Err(HandOverError::NotLeader | HandOverError::Alone) => {}
+        Err(error @ (HandOverError::Busy | HandOverError::NotTaken { .. })) => {
+            tracing::warn!(%error, "the lead could not be given away");
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Lets the containers of this node reach those of other nodes: brings the kernel in line with what the leader says of
 //! them, whenever that changes, and now and then, since other programs change rules as well.
 
+use crate::failure::{Exit, Failure, Outcome};
+use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -12,15 +14,20 @@ use warren_agent::{Membership, Published};
 use warren_core::id::NodeId;
 use warren_core::traffic::TrafficView;
 use warren_drivers::network::kernel::Kernel;
-use warren_drivers::network::{Backend, Owner, Peer, Wish, settle};
+use warren_drivers::network::{
+    Backend, NodeNetwork as _, Owner, Peer, Wish, check_pool, container_mtu, settle,
+};
 
 /// How often the kernel is compared with what is wanted where nothing has changed: an engine that restarts writes its
 /// rules anew, and containers are cut off until then.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// What keeps containers from reaching others, in sentences.
+pub type Problems = BTreeSet<String>;
+
 /// What this node's network is to be like.
 #[derive(Clone, Debug)]
-pub struct NodeNetwork {
+pub struct Between {
     /// Whose routes and rules they are.
     pub owner: Owner,
     /// How other nodes are reached.
@@ -29,25 +36,31 @@ pub struct NodeNetwork {
     pub address: IpAddr,
 }
 
-impl NodeNetwork {
-    /// Keeps the kernel in line until `shutdown`. What was made stays: containers run on without Warren.
-    pub async fn run(self, agent: Published, shutdown: CancellationToken) {
+impl Between {
+    /// Keeps the kernel in line until `shutdown`, and tells on `problems` what is in the way. What was made stays:
+    /// containers run on without Warren.
+    pub async fn run(
+        self,
+        agent: Published,
+        problems: watch::Sender<Problems>,
+        shutdown: CancellationToken,
+    ) {
         let IpAddr::V4(address) = self.address else {
             let address = self.address;
             tracing::warn!(%address, "containers of other nodes are not reached: that needs an IPv4 address");
+            problems.send_replace([not_ipv4(address)].into());
             return;
         };
         let (mut traffic, mut membership) = (agent.traffic, agent.membership);
-        let mut told = BTreeSet::new();
         loop {
             let me = membership.borrow_and_update().clone();
             let view = Arc::clone(&traffic.borrow_and_update());
             if let Some(me) = me {
-                let problems = self.mend(self.wish(&me, address, &view)).await;
-                for problem in problems.difference(&told) {
+                let found = self.mend(self.wish(&me, address, &view)).await;
+                for problem in found.difference(&problems.borrow()) {
                     tracing::warn!(problem, "the network between nodes is not as it should be");
                 }
-                told = problems;
+                problems.send_if_modified(|told| std::mem::replace(told, found) != *told);
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -74,7 +87,7 @@ impl NodeNetwork {
     }
 
     /// Returns what is in the way.
-    async fn mend(&self, wish: Wish) -> BTreeSet<String> {
+    async fn mend(&self, wish: Wish) -> Problems {
         match settle(&Kernel::new(self.owner.clone()), Some(&wish)).await {
             Ok(settled) => {
                 for change in &settled.changes {
@@ -97,6 +110,43 @@ impl NodeNetwork {
             Err(error) => tracing::warn!(%error, "the network between nodes was left as it is"),
         }
     }
+}
+
+fn not_ipv4(address: IpAddr) -> String {
+    format!(
+        "other nodes know this one by {address}, and containers of different nodes reach each other by IPv4 only: name \
+         an IPv4 address with --advertise"
+    )
+}
+
+/// Refuses a pool that lies over a network which this machine reaches already. Where the machine does not say what it
+/// reaches, the pool is taken.
+///
+/// # Errors
+/// The network in the way.
+pub async fn check_free(pool: Ipv4Net) -> Outcome {
+    match Kernel::new(nobody(pool)).read().await {
+        Ok(actual) => {
+            check_pool(pool, &actual).map_err(|overlap| Failure::new(Exit::Failed, overlap))
+        }
+        Err(error) => {
+            tracing::warn!(%error, %pool, "whether the pool is free on this machine cannot be seen");
+            Ok(())
+        }
+    }
+}
+
+/// The largest packet that containers of a machine with this address may send; absent where it is that of the runtime's
+/// own networks, or nothing is known of the link.
+pub async fn mtu(backend: Backend, address: IpAddr) -> Option<u16> {
+    let IpAddr::V4(address) = address else { return None };
+    let actual = Kernel::new(nobody(Ipv4Net::default())).read().await.ok()?;
+    container_mtu(backend, actual.addresses.get(&address)?.mtu)
+}
+
+/// Who has nothing on this machine.
+fn nobody(pool: Ipv4Net) -> Owner {
+    Owner { tag: "none".into(), pool }
 }
 
 /// Returns once other nodes are told of than in `view`.

@@ -5,7 +5,7 @@ use super::data_dir::{DataDir, Run};
 use super::facts::{facts, hello};
 use super::identity::{Identity, Member};
 use super::manager::{ManagerPart, Running};
-use super::network::NodeNetwork;
+use super::network::{self, Between, Problems};
 use super::ready::Ready;
 use super::runtime::NodeRuntime;
 use super::{dns, http, metrics, port, subnet};
@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use warren_agent::{Agent, Membership, Published, Residue};
 use warren_core::node::{NodeFacts, Role};
@@ -42,6 +42,8 @@ pub struct Parts {
     /// Absent in a worker.
     manager: Option<ManagerPart>,
     residue: oneshot::Sender<Residue>,
+    /// What is in the way between this node's containers and those of others.
+    problems: watch::Sender<Problems>,
 }
 
 /// What a started node waits for.
@@ -49,7 +51,7 @@ pub struct Started {
     holder: Holder,
     published: Published,
     /// Between this node's containers and those of others; absent where tasks are processes.
-    pub network: Option<NodeNetwork>,
+    pub network: Option<Between>,
 }
 
 impl Started {
@@ -77,6 +79,7 @@ impl Parts {
         };
         let Place { member, listener, facts } = place(config, dir, identity, &runtime).await?;
         let role = member.as_ref().map_or(Role::Manager, |member| member.role);
+        let (problems, problems_seen) = watch::channel(Problems::new());
         let options = warren_agent::Options {
             data_dir: dir.path().join("agent"),
             key: identity.fingerprint().to_string(),
@@ -87,6 +90,11 @@ impl Parts {
             subnet: runtime.subnet,
             labels: labels(config),
             resolver: runtime.has_containers(),
+            mtu: match runtime.has_containers() {
+                true => network::mtu(config.network, facts.address).await,
+                false => None,
+            },
+            problems: problems_seen,
         };
         let (agent, published) = Agent::new(options, runtime.opener()).map_err(failed)?;
         let inside = runtime
@@ -119,6 +127,7 @@ impl Parts {
             member,
             manager,
             residue,
+            problems,
         };
         Ok((parts, left))
     }
@@ -135,7 +144,8 @@ impl Parts {
     ) -> Outcome<Started> {
         let dns_acked = self.dns.acked();
         let handle = self.manager.as_ref().map(ManagerPart::handle);
-        let ready = Ready::new(handle.clone(), self.published.clone(), dns_acked);
+        let problems = self.problems.subscribe();
+        let ready = Ready::new(handle.clone(), self.published.clone(), dns_acked, problems);
         let dns_addresses = self.dns.addresses();
         let page = metrics::Page {
             recorder: self.recorder.clone(),
@@ -165,9 +175,9 @@ impl Parts {
         keep_certified(&holder, &running, &self.published, tasks);
         let network = containers.then(|| {
             let owner = Owner { tag: running.member.cluster.clone(), pool: running.member.pool };
-            let network = NodeNetwork { owner, backend: config.network, address: self.address };
-            let (role, known) = (network.clone(), self.published.clone());
-            tasks.spawn_simple(TaskKind::Network, |stop| role.run(known, stop));
+            let network = Between { owner, backend: config.network, address: self.address };
+            let (role, known, problems) = (network.clone(), self.published.clone(), self.problems);
+            tasks.spawn_simple(TaskKind::Network, |stop| role.run(known, problems, stop));
             network
         });
         or_broken(tasks, running.has_log(config)).await?;
@@ -222,7 +232,7 @@ fn serve_http(
 ) -> Outcome<SocketAddr> {
     let address = listener.local_addr()?;
     let ready = ready.clone();
-    tasks.spawn(TaskKind::Http, |stop| http::run(listener, page, ready, stop));
+    tasks.spawn_simple(TaskKind::Http, |stop| http::run(listener, page, ready, stop));
     Ok(address)
 }
 
@@ -265,11 +275,14 @@ async fn place(
     let taken = port.as_ref().and_then(|port| port.as_ref().ok()?.local_addr().ok());
     let mut facts = facts(config, runtime, taken.map_or(0, |address| address.port()));
     let member = match (known, &config.join) {
-        (Some(member), _) => Some(member),
+        (Some(member), Some(join)) => Some(found_again(member, &join.manager, identity, dir)?),
+        (Some(member), None) => Some(member),
         (None, None) => None,
         (None, Some(join)) => {
             let hello = hello(config, runtime, &facts, identity.fingerprint().to_string());
-            Some(super::join::join(join, hello, identity, dir).await?)
+            let has_pool = runtime.has_containers();
+            super::join::check_other(&join.manager, taken)?;
+            Some(super::join::join(join, hello, identity, dir, has_pool).await?)
         }
     };
     let role = member.as_ref().map_or(Role::Manager, |member| member.role);
@@ -281,6 +294,24 @@ async fn place(
         facts.port = 0;
     }
     Ok(Place { member, listener, facts })
+}
+
+/// A node of the cluster that is told where a manager is: it looks there first, now and later. Whoever answers there
+/// has to be of its cluster.
+fn found_again(
+    member: Member,
+    manager: &str,
+    identity: &Identity,
+    dir: &DataDir,
+) -> Outcome<Member> {
+    let mut managers = member.managers.clone();
+    managers.retain(|known| known != manager);
+    managers.insert(0, manager.to_owned());
+    let next = Member { managers, ..member.clone() };
+    if next != member {
+        identity.keep_member(dir, &next)?;
+    }
+    Ok(next)
 }
 
 /// Where the agent looks for the leader first: in its own process, then where managers were when the node joined.

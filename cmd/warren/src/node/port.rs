@@ -1,33 +1,62 @@
 //! The one port of a manager: TLS for everything that other machines say to it.
 
 use crate::failure::{Exit, Failure, Outcome};
+use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use warren_manager::access::{Limits, Line, Visitors};
+use warren_manager::metrics;
 use warren_wire::trust::{Credentials, HANDSHAKE_TIMEOUT, Hot, TrustError, acceptor};
-
-/// Handshakes under way at once: each takes a millisecond of a core, and a thousand nodes that come back together are
-/// through in seconds. More wait in the kernel's queue.
-const HANDSHAKES_MAX: usize = 128;
-
-/// Connections that stand at once: 5,000 nodes, their managers and clients, with room. More are closed at once.
-const CONNECTIONS_MAX: usize = 12_000;
 
 /// The pause after the kernel refuses to give a connection, as where the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often those are looked for that rest for too long.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A connection that is served, counted until it ends.
 pub struct Secured {
-    stream: TlsStream<TcpStream>,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    stream: TlsStream<Plain>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _place: Place,
+}
+
+/// A connection below its TLS, which tells the gate about itself.
+struct Plain {
+    stream: TcpStream,
+    line: Line,
+}
+
+/// Everybody who is connected, for all that come and go.
+#[derive(Clone)]
+struct Hall(Arc<Mutex<Visitors>>);
+
+impl Hall {
+    fn all(&self) -> MutexGuard<'_, Visitors> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among everybody who is connected.
+struct Place {
+    hall: Hall,
+    id: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.hall.all().leave(self.id);
+    }
 }
 
 /// Takes the port.
@@ -61,9 +90,14 @@ pub async fn accept(
     };
     let hot = Hot::new(&shown)?;
     let acceptor = acceptor(&shown.authority, hot.clone())?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let hall = Hall(Arc::new(Mutex::new(Visitors::new(Limits::for_files(files_max())))));
+    let door = Door { acceptor, served };
     let mut renewed = credentials;
-    let mut handshakes = JoinSet::new();
+    // As many as there may be guests: what is not shaken yet is one.
+    let mut newcomers = JoinSet::new();
+    let mut turned_away = Turned::default();
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -74,20 +108,23 @@ pub async fn accept(
                     tracing::debug!(bytes = shown.certificate.len(), "certificate replaced");
                 }
             }
-            Some(_) = handshakes.join_next(), if !handshakes.is_empty() => {}
-            accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => match accepted {
+            Some(_) = newcomers.join_next(), if !newcomers.is_empty() => {}
+            _ = look.tick() => {
+                turned_away.tell(&hall);
+            }
+            accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                        tracing::warn!(%from, max = CONNECTIONS_MAX, "too many connections, one is closed");
-                        continue;
-                    };
-                    let (acceptor, served) = (acceptor.clone(), served.clone());
-                    handshakes.spawn(async move {
-                        if let Some(stream) = shake(&acceptor, stream, from).await {
-                            // A server that has ended takes no more.
-                            let _ = served.send(Ok(Secured { stream, _place: place })).await;
+                    let entered = hall.all().enter(from, Instant::now());
+                    match entered {
+                        Ok((id, line)) => {
+                            let place = Place { hall: hall.clone(), id };
+                            newcomers.spawn(door.clone().receive(stream, line, place));
                         }
-                    });
+                        Err(full) => {
+                            metrics::connections_cut(full.word(), 1);
+                            turned_away.note(from, full.word());
+                        }
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -98,38 +135,85 @@ pub async fn accept(
     }
 }
 
-async fn shake(
-    acceptor: &TlsAcceptor,
-    stream: TcpStream,
-    from: SocketAddr,
-) -> Option<TlsStream<TcpStream>> {
-    // Small messages are not held back; where the kernel refuses that, they are only later.
-    let _ = stream.set_nodelay(true);
-    match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err(error)) => {
-            tracing::debug!(%from, %error, "no TLS with a connection");
-            None
+/// Connections that were not taken since it was told last: one line a second says it, whatever is thrown at the port.
+#[derive(Default)]
+struct Turned {
+    count: usize,
+    last: Option<(SocketAddr, &'static str)>,
+}
+
+impl Turned {
+    fn note(&mut self, from: SocketAddr, full: &'static str) {
+        self.count += 1;
+        self.last = Some((from, full));
+    }
+
+    fn tell(&mut self, hall: &Hall) {
+        let (idle, displaced, (nodes, guests)) = {
+            let mut all = hall.all();
+            (all.cut_idle(Instant::now()), all.take_displaced(), all.count())
+        };
+        metrics::connections_cut("idle", idle);
+        metrics::connections_cut("displaced", displaced);
+        metrics::connections(nodes, guests);
+        if let Some((from, full)) = self.last.take() {
+            let count = std::mem::take(&mut self.count);
+            tracing::warn!(%from, full, count, nodes, guests, "too many connections, new ones are closed");
         }
-        Err(_) => {
-            tracing::debug!(%from, "a connection said nothing");
-            None
+    }
+}
+
+/// So many files may this process have open.
+fn files_max() -> u64 {
+    // Where the kernel does not say, it is what most shells give.
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+}
+
+/// Where connections become secure.
+#[derive(Clone)]
+struct Door {
+    acceptor: TlsAcceptor,
+    served: mpsc::Sender<io::Result<Secured>>,
+}
+
+impl Door {
+    async fn receive(self, stream: TcpStream, line: Line, place: Place) {
+        let from = line.peer();
+        // Small messages are not held back; where the kernel refuses that, they are only later.
+        let _ = stream.set_nodelay(true);
+        let plain = Plain { stream, line: line.clone() };
+        // Until it is through it counts as one that rests: half a handshake makes room for a new one.
+        let shaken = tokio::select! {
+            () = line.ends().cancelled() => return,
+            shaken = timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(plain)) => shaken,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                if stream.get_ref().1.peer_certificates().is_some() {
+                    place.hall.all().is_node(place.id);
+                }
+                let cut = Box::pin(line.ends().clone().cancelled_owned());
+                // A server that has ended takes no more.
+                let _ = self.served.send(Ok(Secured { stream, cut, _place: place })).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%from, %error, "no TLS with a connection"),
+            Err(_) => tracing::debug!(%from, "a connection did not finish its handshake"),
         }
     }
 }
 
 mod io_impl {
-    //! A [`Secured`] is its stream.
+    //! A [`Secured`] is its stream, until it is cut. A [`Plain`] is its own.
 
-    use super::Secured;
+    use super::{Line, Plain, Secured};
     use std::io;
     use std::pin::Pin;
     use std::task::{Context, Poll};
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-    use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
+    use tonic::transport::server::{Connected, TlsConnectInfo};
 
     impl Connected for Secured {
-        type ConnectInfo = TlsConnectInfo<TcpConnectInfo>;
+        type ConnectInfo = TlsConnectInfo<Line>;
 
         fn connect_info(&self) -> Self::ConnectInfo {
             self.stream.connect_info()
@@ -142,11 +226,50 @@ mod io_impl {
             cx: &mut Context<'_>,
             buf: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
+            if self.cut.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
             Pin::new(&mut self.stream).poll_read(cx, buf)
         }
     }
 
     impl AsyncWrite for Secured {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        }
+    }
+
+    impl Connected for Plain {
+        type ConnectInfo = Line;
+
+        fn connect_info(&self) -> Line {
+            self.line.clone()
+        }
+    }
+
+    impl AsyncRead for Plain {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Plain {
         fn poll_write(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,

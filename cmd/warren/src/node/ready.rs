@@ -1,5 +1,6 @@
 //! Whether the node can do its work, and what keeps it from it.
 
+use super::network::Problems;
 use serde::Serialize;
 use tokio::sync::watch;
 use warren_agent::Published;
@@ -12,6 +13,7 @@ pub struct Ready {
     manager: Option<ManagerHandle>,
     agent: Published,
     dns: watch::Receiver<u64>,
+    network: watch::Receiver<Problems>,
 }
 
 /// What `/readyz` says.
@@ -21,16 +23,19 @@ pub struct Report {
     pub ready: bool,
     /// What is missing.
     pub problems: Vec<String>,
+    /// What is wrong and does not keep the node from its work.
+    pub warnings: Vec<String>,
 }
 
 impl Ready {
-    /// Looks at these. `dns` is the traffic epoch that is answered from.
+    /// Looks at these. `dns` is the traffic epoch that is answered from, `network` what is in the way of containers.
     pub fn new(
         manager: Option<ManagerHandle>,
         agent: Published,
         dns: watch::Receiver<u64>,
+        network: watch::Receiver<Problems>,
     ) -> Self {
-        Self { manager, agent, dns }
+        Self { manager, agent, dns, network }
     }
 
     /// How it is now.
@@ -52,6 +57,7 @@ impl Ready {
         if answered < wanted {
             problems.push(format!("dns answers from epoch {answered}, {wanted} is known"));
         }
-        Report { ready: problems.is_empty(), problems }
+        let warnings = self.network.borrow().iter().cloned().collect();
+        Report { ready: problems.is_empty(), problems, warnings }
     }
 }

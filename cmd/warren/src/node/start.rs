@@ -2,12 +2,13 @@
 
 use super::data_dir::DataDir;
 use super::identity::Identity;
-use super::metrics;
 use super::parts::Parts;
+use super::{epoch, metrics};
 use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::tasks::Tasks;
+use crate::tasks::{TaskKind, Tasks};
 use metrics_exporter_prometheus::PrometheusHandle;
+use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -65,6 +66,7 @@ impl Signals {
 pub async fn run(config: NodeConfig) -> Outcome {
     let mut signals = Signals::listen()?;
     let dir = Arc::new(DataDir::claim(&config.data_dir).await?);
+    epoch::check(&dir)?;
     let recorder = metrics::install()?;
     let identity = Arc::new(Identity::load_or_make(&dir)?);
     while once(&config, &dir, &identity, &recorder, &mut signals).await? == Next::Again {}
@@ -105,6 +107,7 @@ async fn once(
             return Err(failure);
         }
     };
+    tell_systemd(NotifyState::Ready);
     let (stop, broken) = tokio::select! {
         stop = signals.next() => (stop, None),
         broken = tasks.broken() => (Stop::Asked, Some(broken)),
@@ -117,6 +120,7 @@ async fn once(
             return Ok(Next::Again);
         }
     };
+    tell_systemd(NotifyState::Stopping);
     let down = matches!(stop, Stop::Down { .. });
     end(stop, residue, tasks, config, dir).await?;
     if let (true, Some(network)) = (down, &started.network) {
@@ -124,8 +128,18 @@ async fn once(
     }
     match broken {
         None => Ok(Next::End),
+        Some(broken) if broken.kind == TaskKind::Epoch => {
+            Err(Failure::new(Exit::Failed, broken).hint(epoch::WAY_OUT))
+        }
         Some(broken) => Err(Failure::new(Exit::Failed, broken)
             .hint("its tasks run on; start the node again with the same --data-dir")),
+    }
+}
+
+/// Where systemd started this process it waits for these words; elsewhere nobody listens.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd cannot be told how this node is");
     }
 }
 

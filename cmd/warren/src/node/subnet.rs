@@ -1,5 +1,4 @@
-//! Which addresses the tasks of this node get, where the cluster cannot say so: loopback addresses of processes, and a
-//! pool that does not lie over the machine's own networks.
+//! Which addresses the tasks of this node get, where the cluster cannot say so: loopback addresses of processes.
 
 use super::data_dir::Kept;
 use crate::failure::{Exit, Failure, Outcome};
@@ -65,52 +64,9 @@ pub fn random_bytes<const N: usize>() -> Outcome<[u8; N]> {
     Ok(bytes)
 }
 
-/// Refuses a pool that lies over a network that this machine has a route to.
-///
-/// # Errors
-/// The route that is in the way.
-pub fn check_pool(pool: Ipv4Net) -> Outcome {
-    // No table, no routes: a machine without network.
-    let table = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let Some((route, interface)) = overlap(pool, &table) else { return Ok(()) };
-    let why =
-        format!("the pool {pool} lies over {route}, which this machine reaches by {interface}");
-    Err(Failure::new(Exit::Failed, why)
-        .hint("choose addresses that nobody here uses, as in --pool 10.220.0.0/16"))
-}
-
-/// The first route of the kernel's table that overlaps `pool`; the default route leads everywhere and does not count.
-fn overlap(pool: Ipv4Net, table: &str) -> Option<(Ipv4Net, String)> {
-    let hex = |word: &str| u32::from_str_radix(word, 16).ok().map(u32::swap_bytes);
-    let routes = table.lines().skip(1).filter_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let (interface, destination, mask) = (words.first()?, words.get(1)?, words.get(7)?);
-        let prefix = u8::try_from(hex(mask)?.leading_ones()).ok()?;
-        let route = Ipv4Net::new(Ipv4Addr::from(hex(destination)?), prefix).ok()?;
-        Some((route, (*interface).to_owned()))
-    });
-    let mut routes = routes.filter(|(route, _)| route.prefix_len() > 0);
-    routes.find(|(route, _)| route.contains(&pool) || pool.contains(route))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TABLE: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\n\
-        eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\n\
-        eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\n\
-        wg0\t0005D20A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n";
-
-    #[test]
-    fn a_pool_over_a_route_is_found_and_the_default_route_is_none() {
-        let found = |pool: &str| overlap(pool.parse().unwrap(), TABLE).map(|(_, name)| name);
-        assert_eq!(found("10.210.0.0/16").as_deref(), Some("wg0"));
-        assert_eq!(found("10.210.5.128/25").as_deref(), Some("wg0"));
-        assert_eq!(found("172.17.0.0/16").as_deref(), Some("eth0"));
-        assert_eq!(found("10.220.0.0/16"), None);
-        assert_eq!(overlap("10.0.0.0/8".parse().unwrap(), "rubbish\nx y\n"), None);
-    }
 
     #[test]
     fn shares_are_inside_of_the_loopback_range_and_kept() {

@@ -1,5 +1,6 @@
 //! The side of the agent that talks with the leader: what it has been told, what it owes an answer to.
 
+use super::link::{Link, beat_every};
 use super::{Publish, floor::Floor, floor::Outcome};
 use crate::book::{Book, Refusal};
 use crate::cache::{Cached, Membership};
@@ -9,15 +10,16 @@ use crate::outbox::Outbox;
 use crate::relay::{Placed, Relays};
 use crate::session::Event;
 use crate::{Options, metrics};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use warren_core::ClusterId;
 use warren_core::converge::Sweep;
 use warren_core::id::{NodeId, TaskId};
 use warren_core::node::Role;
+use warren_core::spec::FieldError;
 use warren_core::time::Tick;
+use warren_core::traffic::TrafficView;
 use warren_wire::channel::Target;
 use warren_wire::convert::{text, traffic};
 use warren_wire::v1::agent_message::Message as ToManager;
@@ -26,18 +28,6 @@ use warren_wire::v1::{self, AgentMessage};
 
 /// The session protocol that this agent speaks.
 const PROTOCOL: u32 = 1;
-/// Beats in one lease: two may be lost.
-const BEATS_PER_LEASE: u64 = 3;
-
-/// The link to the leader, while there is one.
-struct Link {
-    outbound: mpsc::Sender<AgentMessage>,
-    beat_every: Duration,
-    next_beat: Tick,
-    /// What is to be said again, as it is then, as soon as there is room for it.
-    owes_applied: bool,
-    owes_traffic: bool,
-}
 
 /// What the leader said, and what it is to hear.
 pub(super) struct Desk {
@@ -49,6 +39,10 @@ pub(super) struct Desk {
     pub(super) sweep: Sweep,
     /// The cluster was restored since this node heard of it last.
     strange: bool,
+    /// The fingerprint of the view of where traffic goes that is published.
+    traffic_digest: [u8; 32],
+    /// A view of where traffic goes that has not come as a whole.
+    coming: Option<TrafficView>,
     /// The epoch that the resolver answers with.
     resolved: u64,
     /// The last assignments that came were not taken over.
@@ -59,6 +53,8 @@ pub(super) struct Desk {
     held_strays: String,
     pub(super) outbox: Outbox,
     link: Option<Link>,
+    /// When the last beat was sent that a leader answered.
+    answered: Tick,
     pub(super) relays: Relays,
     load: LoadMeter,
     pub(super) recent: Recent,
@@ -90,12 +86,15 @@ impl Desk {
             membership: cached.membership.clone(),
             sweep: Sweep::Hold,
             strange: false,
+            traffic_digest: cached.traffic.digest(),
+            coming: None,
             resolved: 0,
             apart: false,
             held_full: String::new(),
             held_strays: String::new(),
             outbox: Outbox::default(),
             link: None,
+            answered: Tick::default(),
             relays: Relays::new(places_news),
             load: LoadMeter::default(),
             recent: cached.images.clone(),
@@ -124,6 +123,11 @@ impl Desk {
 
     pub(super) const fn is_connected(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// When the last beat was sent that a leader answered; the start of the agent before the first.
+    pub(super) const fn answered(&self) -> Tick {
+        self.answered
     }
 
     pub(super) fn network_is(&self, network: warren_drivers::runtime::NetworkSpec) {
@@ -177,6 +181,7 @@ impl Desk {
             outbound,
             beat_every: beat_every(welcome.lease_ms),
             next_beat: now,
+            beats: VecDeque::new(),
             owes_applied: !self.held().is_empty(),
             owes_traffic: true,
         });
@@ -218,6 +223,11 @@ impl Desk {
                     self.options.data_dir.display()
                 ))
             }
+            Some(known) if known.epoch > next.epoch => Err(format!(
+                "this node is in epoch {} of its cluster, and the manager in epoch {}: that manager was left behind when \
+                 the cluster was restored; stop it, move its data directory away and join it anew",
+                known.epoch, next.epoch
+            )),
             Some(_) | None => Ok(next),
         }
     }
@@ -233,6 +243,7 @@ impl Desk {
         }
         why.clone_into(&mut self.refused);
         self.relays.clear();
+        self.coming = None;
         self.publish.connected.send_replace(false);
     }
 
@@ -255,7 +266,7 @@ impl Desk {
                 }
                 self.taken(taken, now);
             }
-            Message::Traffic(news) => self.traffic(news),
+            Message::Traffic(news) => self.traffic(&news),
             Message::StatusAck(ack) => self.outbox.acknowledged(ack.seq),
             Message::BeatAck(ack) => {
                 self.told_role(&ack.role);
@@ -265,6 +276,8 @@ impl Desk {
                 }
                 if let Some(link) = &mut self.link {
                     link.beat_every = beat_every(ack.lease_ms);
+                    // Answers come in order, one for each beat.
+                    self.answered = self.answered.max(link.beats.pop_front().unwrap_or_default());
                 }
             }
             Message::Relay(relay) => {
@@ -296,15 +309,31 @@ impl Desk {
         }
     }
 
-    fn traffic(&mut self, news: v1::Traffic) {
-        let current = self.publish.traffic.borrow().clone();
-        match traffic::merge(&current, news) {
-            Ok(view) => {
+    /// Takes over a view that may come in several messages: it counts once it is whole.
+    fn traffic(&mut self, news: &[u8]) {
+        let view = self.coming.take();
+        let mut view = view.unwrap_or_else(|| TrafficView::clone(&self.publish.traffic.borrow()));
+        let taken = traffic::decode(news).and_then(|mut news| {
+            let (more, digest) = (news.more, std::mem::take(&mut news.digest));
+            traffic::merge_into(&mut view, news)?;
+            if !more {
+                self.traffic_digest = agreed(&view, &digest)?;
+            }
+            Ok(more)
+        });
+        match taken {
+            Ok(true) => self.coming = Some(view),
+            Ok(false) => {
                 ::metrics::gauge!(metrics::TRAFFIC_EPOCH)
                     .set(u32::try_from(view.epoch).unwrap_or(u32::MAX));
                 self.publish.traffic.send_replace(Arc::new(view));
+                self.say_who();
             }
-            Err(error) => tracing::error!(%error, "traffic cannot be read, keeping what was known"),
+            Err(error) => {
+                tracing::error!(%error, "traffic cannot be read, keeping what was known");
+                // What comes next builds on it: a new session begins with the whole view.
+                self.disconnected("the leader told of traffic in a way that cannot be read");
+            }
         }
     }
 
@@ -403,13 +432,15 @@ impl Desk {
         if link.next_beat <= now {
             let (cpu, memory) = self.load.read();
             // A beat that found no room is not missed: what fills the room is a sign of life itself.
-            send(ToManager::Beat(v1::Beat {
+            let sent = send(ToManager::Beat(v1::Beat {
                 digest: self.book.digest().to_vec(),
                 revision: self.book.revision(),
                 traffic_epoch: self.resolved,
                 cpu_milli: cpu.0,
                 memory_bytes: memory.0,
+                problems: self.options.problems.borrow().iter().cloned().collect(),
             }));
+            link.beats.extend(sent.then_some(now));
             link.next_beat = now.after(link.beat_every);
         }
     }
@@ -435,9 +466,13 @@ impl Desk {
             memory_bytes: facts.memory.0,
             runtime: facts.runtime.clone(),
             version: facts.version.clone(),
+            feature_level: facts.level.0,
+            // Only a machine that joins is asked for it.
+            wall_unix_ms: 0,
             manager: self.options.manager,
             subnet: self.options.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
             labels: self.options.labels.clone(),
+            traffic_digest: self.traffic_digest.to_vec(),
         });
         let mut managers = self.options.managers.clone();
         for target in self.known_managers.iter().filter_map(|text| text.parse().ok()) {
@@ -449,6 +484,11 @@ impl Desk {
     }
 }
 
-fn beat_every(lease_ms: u64) -> Duration {
-    Duration::from_millis((lease_ms / BEATS_PER_LEASE).max(1))
+/// The fingerprint of `view`, if it is what the leader means.
+fn agreed(view: &TrafficView, wanted: &[u8]) -> Result<[u8; 32], FieldError> {
+    let digest = view.digest();
+    if digest == wanted {
+        return Ok(digest);
+    }
+    Err(FieldError::new("digest", "it is not that of the view that the changes lead to"))
 }

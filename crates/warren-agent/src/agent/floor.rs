@@ -1,15 +1,20 @@
 //! The side of the agent where tasks run: what the runtime lists, what jobs and looks at tasks say, what is to be done.
 
+mod alone;
+mod checks;
 mod reach;
+mod sweep;
 
+use self::checks::checks;
 use self::reach::{HEAR_AGAIN, Link, OPEN_AGAIN, hear, limited};
 use super::desk::Desk;
 use super::{Event, Residue};
 use crate::cache::{Cached, Membership};
+use crate::courier::Courier;
 use crate::images;
 use crate::job::{Done, Job, News};
 use crate::metrics;
-use crate::prober::{Looked, Prober, Subject, Subjects};
+use crate::prober::{Looked, Prober, Subjects};
 use crate::relay::Placed;
 use crate::runtime::{self, OpenRuntime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use warren_core::assignment::{Assignment, Assignments, Want};
+use warren_core::assignment::{Assignments, Want};
 use warren_core::converge::{
     self, Check, ContainerState as State, Inputs, Memory, Round, Status, Step, converge,
 };
@@ -26,7 +31,7 @@ use warren_core::id::TaskId;
 use warren_core::spec::PinnedImage;
 use warren_core::time::Tick;
 use warren_drivers::runtime::{
-    BoxStream, Container, ContainerRuntime, ContainerState, NetworkSpec, RuntimeError, RuntimeEvent,
+    BoxStream, Container, ContainerRuntime, NetworkSpec, RuntimeError, RuntimeEvent,
 };
 
 /// Tasks that are being started at once: an engine works on about four at a time, and twice as many keep it busy.
@@ -49,6 +54,8 @@ pub(super) enum Work {
     /// Something changed in the runtime, and the stream goes on; or it ended.
     Hint(Option<BoxStream<RuntimeEvent>>),
     Cleaned(Result<Vec<PinnedImage>, RuntimeError>),
+    /// Files of tasks that have ended are gone.
+    Swept(std::io::Result<bool>),
     /// A child broke.
     Broken,
 }
@@ -98,12 +105,16 @@ pub(super) struct Floor {
     cleaned_for: Option<Arc<Assignments>>,
     clean_at: Option<Tick>,
     cleaning: bool,
+    courier: Courier,
+    files: sweep::Files,
+    alone: alone::Alone,
 }
 
 impl Floor {
     pub(super) fn new(
         open: OpenRuntime,
         cached: &Cached,
+        courier: Courier,
         news: mpsc::Sender<News>,
         looked: mpsc::Sender<Looked>,
     ) -> Self {
@@ -131,6 +142,9 @@ impl Floor {
             cleaned_for: None,
             clean_at: None,
             cleaning: false,
+            courier,
+            files: sweep::Files::default(),
+            alone: alone::Alone::default(),
         }
     }
 
@@ -168,6 +182,7 @@ impl Floor {
     pub(super) fn residue(self, desk: &Desk) -> Residue {
         Residue {
             runtime: self.runtime().cloned(),
+            files: self.courier.store(),
             open: self.open,
             membership: desk.membership.clone(),
             assignments: Arc::clone(desk.book.assignments()),
@@ -182,7 +197,7 @@ impl Floor {
             (Link::Open(_), false) => Some(self.list_at),
             (Link::Open(_), true) | (Link::Opening, _) => None,
         };
-        [link, self.wake_at, self.clean_at].into_iter().flatten().min()
+        [link, self.wake_at, self.clean_at, self.alone.at].into_iter().flatten().min()
     }
 
     /// Waits for the next child to end.
@@ -287,6 +302,7 @@ impl Floor {
                     Err(error) => tracing::warn!(%error, "images were not cleaned up"),
                 }
             }
+            Work::Swept(swept) => self.swept(swept),
             Work::Broken => self.mend(now),
         }
     }
@@ -299,6 +315,7 @@ impl Floor {
         (self.jobs, self.work) = (JoinSet::new(), JoinSet::new());
         self.busy.clear();
         (self.listing_now, self.hearing, self.cleaning) = (false, false, false);
+        self.files = sweep::Files::default();
         self.listing = None;
         self.link = Link::Closed(now.after(OPEN_AGAIN));
     }
@@ -343,10 +360,10 @@ impl Floor {
     pub(super) fn turn(&mut self, desk: &Desk, now: Tick) -> Outcome {
         self.reach_runtime(desk, now);
         metrics::flag(metrics::RUNTIME_UP, self.silent.is_none());
-        let assignments = Arc::clone(desk.book.assignments());
+        let assignments = self.alone.assignments(desk, now);
         self.resolved.retain(|task, _| assignments.contains_key(task));
         self.call_off(&assignments);
-        self.clean(desk, &assignments, now);
+        self.clean(desk, desk.book.assignments(), now);
         let (Some(membership), Some(listing)) = (&desk.membership, &self.listing) else {
             self.wake_at = None;
             let why = self.silent.clone().unwrap_or_default();
@@ -366,6 +383,7 @@ impl Floor {
         let membership = membership.clone();
         self.start_jobs(jobs, &assignments, &membership, desk);
         self.look(&assignments, &statuses);
+        self.sweep_files(&statuses);
         Outcome { statuses, held }
     }
 
@@ -411,6 +429,7 @@ impl Floor {
                 network: network.clone(),
                 resolver: desk.options().resolver,
                 runtime: Arc::clone(&runtime),
+                courier: self.courier.clone(),
                 news: self.news.clone(),
                 cancel,
             };
@@ -465,28 +484,6 @@ impl Floor {
         self.cleaning = true;
         self.clean_at = None;
     }
-}
-
-fn checks(
-    assignment: &Assignment,
-    container: &Container,
-) -> impl Iterator<Item = ((TaskId, Check), Subject)> {
-    let ContainerState::Running { since, .. } = container.state else {
-        return Vec::new().into_iter();
-    };
-    let template = &assignment.template;
-    let checks = [(Check::Health, &template.health), (Check::Readiness, &template.readiness)];
-    let subjects = checks.into_iter().filter_map(|(kind, check)| {
-        let subject = Subject {
-            check: check.clone()?,
-            run: runtime::unix_nanos(since),
-            address: assignment.address,
-            container: container.id.clone(),
-            since,
-        };
-        Some(((assignment.task, kind), subject))
-    });
-    subjects.collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod desk;
 mod floor;
+mod link;
 mod residue;
 
 #[cfg(test)]
@@ -9,6 +10,7 @@ pub(crate) use floor::LIST_EVERY;
 pub use residue::Residue;
 
 use crate::cache::{Cache, Membership};
+use crate::courier::{self, Courier};
 use crate::job::{Done, News};
 use crate::prober::{LOOKED_QUEUED, Looked};
 use crate::random::random;
@@ -24,10 +26,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 use warren_core::id::TaskId;
 use warren_core::node::Role;
 use warren_core::time::Tick;
 use warren_core::traffic::TrafficView;
+use warren_drivers::files::FileStore;
 use warren_drivers::runtime::NetworkSpec;
 use warren_wire::channel::Target;
 
@@ -154,12 +158,14 @@ impl Agent {
         let desk = Desk::new(self.options, self.boot, &cached, self.publish, keep);
         let (hello, managers) = (desk.hello(), desk.managers());
         let dialer = desk.options().dialer.clone();
-        let dialler = Session { hello, managers, dialer, events: session_events };
+        let (link, linked) = watch::channel(None);
+        let courier = courier(desk.options(), linked);
+        let dialler = Session { hello, managers, dialer, events: session_events, link };
         children.spawn(dialler.run(stop.clone()));
 
         let (news_sender, news) = mpsc::channel(NEWS_QUEUED);
         let (looked_sender, looked) = mpsc::channel(LOOKED_QUEUED);
-        let floor = Floor::new(self.open, &cached, news_sender, looked_sender);
+        let floor = Floor::new(self.open, &cached, courier, news_sender, looked_sender);
         let inbox = Inbox { shutdown, session, news, looked, acked: self.acked };
         let begun = Instant::now();
         let mut running = Running { begun, turned: Tick::default(), desk, floor, inbox };
@@ -172,6 +178,14 @@ impl Agent {
         let Running { desk, floor, .. } = running;
         floor.residue(&desk)
     }
+}
+
+/// Brings tasks their files. Processes open them themselves, so they must pass through the folder.
+fn courier(options: &Options, link: watch::Receiver<Option<Channel>>) -> Courier {
+    let containers = options.resolver;
+    let mode = if containers { 0o700 } else { 0o711 };
+    let store = Arc::new(FileStore::new(courier::folder(&options.data_dir), mode));
+    Courier { store, link, containers }
 }
 
 /// Where events come from.

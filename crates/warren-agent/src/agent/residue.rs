@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use warren_core::assignment::Assignments;
 use warren_core::spec::Stop;
+use warren_drivers::files::FileStore;
 use warren_drivers::runtime::{Container, ContainerRuntime, ContainerState, RuntimeError, Scope};
 
 /// Tasks that are stopped at once.
@@ -20,6 +21,7 @@ const LAST_RESORT: Duration = Duration::from_secs(10);
 /// The tasks of an agent that has ended. They run on, to be adopted by the next agent, unless they are stopped.
 pub struct Residue {
     pub(super) runtime: Option<Arc<dyn ContainerRuntime>>,
+    pub(super) files: Arc<FileStore>,
     pub(super) open: OpenRuntime,
     pub(super) membership: Option<Membership>,
     pub(super) assignments: Arc<Assignments>,
@@ -58,6 +60,10 @@ impl Residue {
             after: deadline.max(LAST_RESORT),
         };
         removed.map_err(late)?.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let files = Arc::clone(&self.files);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || files.close()).await {
+            tracing::warn!(%error, "files of tasks were not removed");
+        }
         runtime.remove_networks().await?;
         if images {
             runtime.cleanup(&[]).await?;

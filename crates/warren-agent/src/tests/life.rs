@@ -1,6 +1,6 @@
 //! What becomes of tasks while there is a leader.
 
-use super::manager::welcome;
+use super::manager::{told, welcome};
 use super::sim::is_running;
 use super::{Machine, check, task, with, within};
 use std::collections::BTreeSet;
@@ -263,15 +263,34 @@ async fn an_epoch_of_traffic_is_told_once_the_resolver_answers_with_it() {
     let (resolver, acked) = watch::channel(0);
     let mut agent = machine.agent_with(Some(acked));
     let mut session = manager.welcome().await;
-    let traffic =
-        v1::Traffic { epoch: 9, zone: "warren".to_owned(), full: true, ..Default::default() };
-    session.send(ToAgent::Traffic(traffic)).await;
+    session.send(told(9, true)).await;
     let view = agent.published.traffic.wait_for(|view| view.epoch == 9);
     within("the view is published", view).await.unwrap();
     session.until("the agent beats", |s| s.beat.is_some() && s.traffic.is_some()).await;
     assert_eq!(session.traffic, Some(0), "not before the resolver says so");
     resolver.send_replace(9);
     session.until("it is told", |s| s.traffic == Some(9)).await;
+}
+
+#[tokio::test]
+async fn traffic_that_cannot_be_read_ends_the_session_and_the_next_one_tells_all_of_it() {
+    let machine = Machine::new();
+    let (mut manager, mut agent, session) = machine.up().await;
+    session.send(told(1, true)).await;
+    within("it is taken over", agent.published.traffic.wait_for(|view| view.epoch == 1))
+        .await
+        .unwrap();
+    session.send(ToAgent::Traffic(vec![0xff; 8])).await;
+    within("the session ends", agent.published.connected.wait_for(|up| !up)).await.unwrap();
+    // It differs from what could not be read: nobody can build on it.
+    session.send(told(3, false)).await;
+    drop(session);
+    let session = manager.welcome().await;
+    assert_eq!(agent.published.traffic.borrow().epoch, 1);
+    session.send(told(3, true)).await;
+    within("all of it is told", agent.published.traffic.wait_for(|view| view.epoch == 3))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use warren_core::assignment::{Assignment, Assignments, digest};
 use warren_core::id::TaskId;
+use warren_core::traffic::TrafficView;
 use warren_wire::channel::listen_unix;
-use warren_wire::convert::assignment;
+use warren_wire::convert::{assignment, traffic};
 use warren_wire::v1::agent_message::Message as FromAgent;
 use warren_wire::v1::manager_message::Message as ToAgent;
 use warren_wire::v1::relay::Request as Ask;
@@ -44,6 +45,19 @@ impl Sessions for Service {
         let raw = Raw { from: request.into_inner(), to };
         self.0.send(raw).await.map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(queue)))
+    }
+
+    /// Has every config but one, and says which is meant.
+    async fn fetch_file(
+        &self,
+        request: Request<v1::FetchFileRequest>,
+    ) -> Result<Response<v1::FetchFileResponse>, Status> {
+        let v1::FetchFileRequest { task_id, name, version, .. } = request.into_inner();
+        if name == "missing" {
+            return Err(Status::permission_denied("nobody has it"));
+        }
+        let content = format!("{task_id} {name} {version}").into_bytes();
+        Ok(Response::new(v1::FetchFileResponse { content }))
     }
 }
 
@@ -100,6 +114,13 @@ impl Manager {
         session.send(ToAgent::Welcome(welcome(1))).await;
         session
     }
+}
+
+/// All of an otherwise empty view, or a change that claims to lead to it.
+pub(crate) fn told(epoch: u64, full: bool) -> ToAgent {
+    let view = TrafficView { epoch, zone: "warren".to_owned(), ..TrafficView::default() };
+    let message = v1::Traffic { full, ..traffic::full(&view, view.digest()) };
+    ToAgent::Traffic(traffic::encode(message).remove(0))
 }
 
 pub(crate) fn welcome(epoch: u32) -> v1::Welcome {

@@ -1,5 +1,6 @@
 //! The agent as its leader and its runtime see it: a real session over a unix socket, a runtime in memory.
 
+mod files;
 mod life;
 mod manager;
 mod offline;
@@ -9,7 +10,7 @@ mod sim;
 use crate::{Agent, Options, Published, Residue};
 use manager::{Manager, Session};
 pub(crate) use sim::Sim;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,11 +112,14 @@ pub(crate) fn options(dir: &Path, socket: PathBuf) -> Options {
             memory: Bytes::from_mib(512),
             runtime: "sim 1".to_owned(),
             version: "0".to_owned(),
+            level: warren_core::level::Level::OURS,
         },
         manager: false,
         subnet: None,
         labels: BTreeMap::new(),
         resolver: true,
+        mtu: None,
+        problems: watch::channel(BTreeSet::new()).1,
     }
 }
 

@@ -1,8 +1,11 @@
 //! What becomes of tasks while there is no leader, or no memory.
 
+use super::manager::told;
 use super::{Machine, check, task, within};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use warren_core::id::TaskId;
+use warren_core::spec::{OnDisconnect, STOP_AFTER_MIN};
 use warren_wire::v1;
 use warren_wire::v1::manager_message::Message as ToAgent;
 
@@ -25,6 +28,32 @@ async fn without_a_manager_tasks_are_kept_and_restarted() {
 }
 
 #[tokio::test]
+async fn without_a_leader_what_must_not_run_on_is_stopped_and_the_rest_goes_on() {
+    let machine = Machine::new();
+    let (manager, mut agent, mut session) = machine.up().await;
+    let mut alone = task(1, 5);
+    alone.restart.on_disconnect = OnDisconnect::StopAfter(STOP_AFTER_MIN);
+    let mut patient = task(2, 5);
+    patient.restart.on_disconnect = OnDisconnect::StopAfter(Duration::from_secs(3600));
+    session.full(1, &[alone, patient, task(3, 5)], None).await;
+    for id in 1..=3 {
+        session.until_ready(id).await;
+    }
+    session.until("a beat is answered", |s| s.beat.is_some()).await;
+    drop((session, manager));
+    let stopped = BTreeSet::from([2, 3]);
+    agent.until_ready(1, false).await;
+
+    // Whoever leads next hears of its end; it is not begun again, since another one may run by now.
+    let mut manager = machine.manager().await;
+    let mut session = manager.welcome().await;
+    let ended = session.until_status(1, "it has ended", |status| status.end.is_some()).await;
+    assert_eq!(ended.phase, "stopped");
+    session.until_ready(3).await;
+    assert_eq!(machine.sim.running(), stopped);
+}
+
+#[tokio::test]
 async fn an_agent_that_comes_back_adopts_its_tasks_without_a_gap_in_readiness() {
     let machine = Machine::new();
     let (manager, mut agent, mut session) = machine.up().await;
@@ -33,9 +62,7 @@ async fn an_agent_that_comes_back_adopts_its_tasks_without_a_gap_in_readiness() 
     session.full(1, &[checked, task(2, 5)], None).await;
     session.until_ready(1).await;
     session.until_ready(2).await;
-    let traffic =
-        v1::Traffic { epoch: 4, zone: "warren".to_owned(), full: true, ..Default::default() };
-    session.send(ToAgent::Traffic(traffic)).await;
+    session.send(told(4, true)).await;
     within("traffic", agent.published.traffic.wait_for(|view| view.epoch == 4)).await.unwrap();
     drop((session, manager));
     agent.end().await;

@@ -3,7 +3,7 @@
 use crate::id::{Generation, NodeId, RevisionNumber, RolloutId, ServiceId};
 use crate::rollout::Phase as RolloutPhase;
 use crate::service::Actor;
-use crate::spec::{RoleName, ServiceName};
+use crate::spec::{FileKind, FileName, FileVersion, RoleName, ServiceName};
 use serde::{Deserialize, Serialize};
 
 /// Why a command changed nothing. Normal: its author believed what is no longer so, or asked for what cannot be.
@@ -82,7 +82,7 @@ pub enum Rejection {
         /// How far it is.
         phase: RolloutPhase,
         /// Who began it.
-        by: Actor,
+        by: Box<Actor>,
         /// What to do.
         instead: String,
     },
@@ -148,6 +148,49 @@ pub enum Rejection {
     /// A subnet that cannot be had.
     #[error("no subnet for the node: {0}")]
     NoSubnet(String),
+    /// No such secret or config.
+    #[error("there is no {kind} {name}: make it with `warren {kind} create {name}`")]
+    NoFile {
+        /// What it would be.
+        kind: FileKind,
+        /// Which.
+        name: FileName,
+    },
+    /// No such version of a secret or a config.
+    #[error("{kind} {name} has no version {version} (any more), the newest is {newest}")]
+    NoFileVersion {
+        /// What it is.
+        kind: FileKind,
+        /// Which.
+        name: FileName,
+        /// Which version.
+        version: FileVersion,
+        /// The newest one.
+        newest: FileVersion,
+    },
+    /// The name of a secret or a config is in use.
+    #[error(
+        "there is a {kind} {name} already: give it a new version with `warren {kind} update {name}`"
+    )]
+    FileTaken {
+        /// What it is.
+        kind: FileKind,
+        /// The name.
+        name: FileName,
+    },
+    /// A secret or a config that is used cannot go.
+    #[error(
+        "{kind} {name} is used by {by}: take it out of these services first (`warren service update NAME \
+         --{kind}-rm {name}`); revisions that a rollback may lead to count until newer ones take their place"
+    )]
+    FileInUse {
+        /// What it is.
+        kind: FileKind,
+        /// Which.
+        name: FileName,
+        /// Who uses it.
+        by: String,
+    },
     /// A machine that may not come in.
     #[error("{0}")]
     NotAdmitted(String),

@@ -63,6 +63,8 @@ pub struct Status {
     pub restarts: u32,
     /// Whether it has ended and waits to be started again in its place.
     pub waiting: bool,
+    /// Whether the runtime does not say how it is: the rest is what was known last.
+    pub unseen: bool,
     /// What it does or what is wrong, for people.
     pub detail: String,
     /// How it ended, in a final phase.
@@ -397,6 +399,7 @@ impl Memory {
         Status {
             phase: self.phase,
             waiting: assignment.want == Want::Run && ended,
+            unseen: false,
             ready: assignment.want == Want::Run && up && !self.unhealthy && checked,
             healthy: self.health.filter(|_| up && template.health.is_some()),
             restarts: u32::try_from(self.restarts.len()).unwrap_or(u32::MAX),

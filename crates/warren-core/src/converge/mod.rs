@@ -122,7 +122,7 @@ pub struct Inputs<'a> {
     pub containers: &'a [Container],
     /// Tasks with a job under way: nothing is decided about them.
     pub busy: &'a BTreeSet<TaskId>,
-    /// The cluster's epoch. Containers of another one are adopted where they are assigned, and else left alone.
+    /// The cluster's epoch. Running containers of another one are adopted where they are assigned, and else left alone.
     pub epoch: u32,
     /// Whether strays may be taken away.
     pub sweep: Sweep,
@@ -181,6 +181,7 @@ pub fn unknown(
         let mut status = memories.entry(assignment.task).or_default().status(assignment, now);
         if !status.phase.is_final() {
             why.clone_into(&mut status.detail);
+            status.unseen = true;
         }
         (assignment.task, status)
     };
@@ -214,7 +215,9 @@ fn sweep(
     round: &mut Round,
 ) {
     let Sweep::AtMost(allowance) = inputs.sweep else { return };
-    let ours = || strays.iter().filter(|stray| stray.epoch == inputs.epoch);
+    // One that has ended is nobody's work: an adopted task leaves it behind when it is stopped.
+    let is_ours = |stray: &Container| stray.epoch == inputs.epoch || !stray.is_running();
+    let ours = || strays.iter().filter(|stray| is_ours(stray));
     let running = ours().filter(|stray| stray.is_running()).count();
     let all = inputs.containers.iter().filter(|container| container.is_running()).count();
     let most = allowance.map_or_else(|| brake(all), |allowance| allowance as usize);

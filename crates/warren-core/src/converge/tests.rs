@@ -577,6 +577,20 @@ fn a_container_of_another_epoch_is_adopted_but_never_removed() {
 }
 
 #[test]
+fn a_container_of_another_epoch_that_is_stopped_as_a_task_leaves_nothing_behind() {
+    let mut node = Node::new([1]);
+    node.settle();
+    node.container(1).unwrap().epoch = 0;
+    node.settle();
+    node.edit(1, |assignment| assignment.want = Want::Stop);
+    node.settle();
+    assert!(!node.is_running(1));
+    node.assignments.clear();
+    assert_eq!(node.settle().held, None);
+    assert_eq!(node.containers, []);
+}
+
+#[test]
 fn a_container_of_another_revision_is_not_the_tasks() {
     let mut node = Node::new([1]);
     node.settle();
@@ -606,5 +620,5 @@ fn a_silent_runtime_changes_no_phase_and_is_named() {
     let statuses = unknown(&node.assignments, &mut node.memories, "docker is silent", node.now);
     let status = &statuses[&TaskId(1)];
     assert_eq!((status.phase, status.ready), (Phase::Running, true));
-    assert_eq!(status.detail, "docker is silent");
+    assert_eq!((status.unseen, &*status.detail), (true, "docker is silent"));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::observed::NodeObserved;
+use crate::service::Actor;
 use crate::state::tests::Feed;
 use proptest::prelude::*;
 
@@ -69,7 +70,12 @@ fn many_at_once_are_held_until_an_operator_drains_them() {
     assert_eq!(verdict.held.unwrap().nodes, ids(&feed)[2..]);
 
     let node = ids(&feed)[3];
-    let drain = Command::SetAvailability { node, availability: Availability::Drain };
+    let drain = Command::SetAvailability {
+        node,
+        availability: Availability::Drain,
+        within: None,
+        by: Actor::named("test"),
+    };
     feed.apply(drain).unwrap();
     let verdict = judge(&feed.state, &observed, NOW, LEASES);
     assert_eq!(verdict.held, None);

@@ -53,12 +53,14 @@ impl Planner<'_> {
     }
 
     /// When no cache has an answer any more that was given before `settled`. While a release is under way answers are
-    /// short-lived, once those from before it have expired; but not in a first one.
+    /// short-lived, once those from before it have expired; but not in a first one. That it is under way, resolvers may
+    /// hear from a new leader only.
     fn forgotten_at(&self, service: ServiceId, settled: ClusterTime) -> ClusterTime {
         let at_rest = settled.after(TTL);
         let live = self.state.service(service).and_then(|service| service.rollout.as_ref());
         let live = live.filter(|live| live.from.is_some());
-        let long_ones = live.map(|live| live.started.after(TRAFFIC_LEASE + TTL));
+        let long_ones =
+            live.map(|live| live.started.max(self.observed.told_from).after(TRAFFIC_LEASE + TTL));
         long_ones.map_or(at_rest, |expired| at_rest.min(expired.max(settled.after(TTL_LIVE))))
     }
 

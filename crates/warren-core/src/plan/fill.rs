@@ -80,6 +80,7 @@ impl Round<'_, '_> {
         let slots = std::mem::take(&mut self.place);
         match self.service.spec.mode {
             Mode::Replicated { .. } => {
+                let (mut placed, slots) = self.place_moved(&group, slots, &mut presence);
                 let wanted = to_u32(slots.len());
                 let rooms = self.planner.rooms();
                 let (chosen, explain) = scheduler::place(&group, wanted, rooms, &mut presence);
@@ -87,7 +88,8 @@ impl Round<'_, '_> {
                 if missing > 0 {
                     self.wait(None, WaitReason::NoNode { missing, explain }, None, None);
                 }
-                slots.into_iter().zip(chosen).map(|(slot, node)| placing(slot, node)).collect()
+                placed.extend(slots.into_iter().zip(chosen));
+                placed.into_iter().map(|(slot, node)| placing(slot, node)).collect()
             }
             Mode::Global => {
                 let mut placements = Vec::new();
@@ -106,6 +108,37 @@ impl Round<'_, '_> {
                 placements
             }
         }
+    }
+}
+
+impl<'a> Round<'_, 'a> {
+    /// Places what is to be on a certain node. Returns where, and the slots that may be filled anywhere.
+    fn place_moved(
+        &mut self,
+        group: &Group<'_>,
+        slots: Vec<Slot>,
+        presence: &mut Presence<'a>,
+    ) -> (Vec<(Slot, NodeId)>, Vec<Slot>) {
+        let (mut placed, mut anywhere) = (Vec::new(), Vec::new());
+        for slot in slots {
+            let moving = self.service.moves.get(&slot);
+            let Some((moving, node)) = moving.and_then(|m| Some((*m, self.planner.node(m.to)?)))
+            else {
+                anywhere.push(slot);
+                continue;
+            };
+            match scheduler::place_on(group, node, self.planner.rooms(), presence) {
+                Ok(()) => placed.push((slot, node.id)),
+                Err(obstacle)
+                    if self.tasks.iter().any(|task| task.id == moving.task && task.is_wanted()) =>
+                {
+                    let reason = WaitReason::NoNode { missing: 1, explain: Explain::one(obstacle) };
+                    self.wait(Some(slot), reason, None, None);
+                }
+                Err(_) => anywhere.push(slot),
+            }
+        }
+        (placed, anywhere)
     }
 }
 

@@ -307,6 +307,10 @@ fn failure(planner: &Planner<'_>, live: &Rollout, task: &Seen<'_>) -> Fate {
     if !task.is_wanted() || !planner.node(task.node).is_some_and(|node| node.up) {
         return Fate::Well;
     }
+    // Nor is a runtime that does not answer: the task may be well, and nobody can tell.
+    if task.heard.is_some_and(|heard| heard.unseen) {
+        return Fate::Well;
+    }
     let again = task.restarts() > 0;
     match task.ready_since() {
         Some(since) if again && since >= live.attempt_at => Fate::Failed(restarted(task)),

@@ -5,7 +5,6 @@ use super::service::{Round, to_u32};
 use crate::report::WaitReason;
 use crate::rollout::rolling;
 use crate::spec::Order;
-use crate::task::StopReason;
 use crate::time::ClusterTime;
 use std::time::Duration;
 
@@ -16,8 +15,7 @@ impl<'a> Round<'_, 'a> {
             let filled = self.slots[index];
             let (Some(new), Some(old)) = (filled.new, filled.old) else { continue };
             if self.is_available(&new) {
-                let stays = self.is_on_open_node(&old);
-                self.take_away(&old, if stays { StopReason::Replaced } else { StopReason::Moved });
+                self.take_away(&old, self.why_replaced(&old));
             }
         }
     }
@@ -48,7 +46,7 @@ impl<'a> Round<'_, 'a> {
                 let full = self.counts.live >= self.counts.replicas + self.limits.surge;
                 for task in &old {
                     if full && !self.carries(task) {
-                        self.take_away(task, StopReason::Replaced);
+                        self.take_away(task, self.why_replaced(task));
                     }
                 }
             }
@@ -56,10 +54,10 @@ impl<'a> Round<'_, 'a> {
                 let mut stops = rolling::stops(&self.limits, &self.counts);
                 for task in &old {
                     if !self.carries(task) {
-                        self.take_away(task, StopReason::Replaced);
+                        self.take_away(task, self.why_replaced(task));
                     } else if stops > 0 {
                         stops -= 1;
-                        self.take_away(task, StopReason::Replaced);
+                        self.take_away(task, self.why_replaced(task));
                     }
                 }
             }
@@ -79,7 +77,7 @@ impl<'a> Round<'_, 'a> {
         }
         old.sort_by_key(|task| {
             let known = Some(task.revision) == self.service.stable;
-            (task.is_ready(), self.is_on_open_node(task), known, task.revision, task.slot)
+            (task.is_ready(), self.is_in_place(task), known, task.revision, task.slot)
         });
         old
     }

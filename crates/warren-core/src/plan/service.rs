@@ -240,7 +240,7 @@ impl<'p, 'a> Round<'p, 'a> {
             };
             let stays = task.revision == self.goal.revision
                 && task.round == self.service.round
-                && self.is_on_open_node(task);
+                && (self.is_in_place(task) || self.is_cut_off(task));
             let filled = &mut self.slots[index];
             if !task.is_live() {
                 let last = |ended: Seen<'_>| (ended.changed, ended.id) < (task.changed, task.id);
@@ -260,6 +260,21 @@ impl<'p, 'a> Round<'p, 'a> {
 
     pub(super) fn is_on_open_node(&self, task: &Task) -> bool {
         self.planner.node(task.node).is_some_and(|node| node.is_open())
+    }
+
+    /// Whether a task may stay where it is: its node takes tasks, and nobody wants it elsewhere.
+    pub(super) fn is_in_place(&self, task: &Task) -> bool {
+        self.is_on_open_node(task) && self.service.moving(task).is_none()
+    }
+
+    /// Whether a task's node is down and may run it still: nothing takes its place before it must have ended.
+    pub(super) fn is_cut_off(&self, task: &Task) -> bool {
+        task.is_live() && self.planner.node(task.node).is_some_and(|node| !node.up)
+    }
+
+    /// Why an old task goes.
+    pub(super) fn why_replaced(&self, task: &Task) -> StopReason {
+        if self.is_in_place(task) { StopReason::Replaced } else { StopReason::Moved }
     }
 
     fn count(&self) -> Counts {
@@ -303,8 +318,11 @@ impl<'p, 'a> Round<'p, 'a> {
     pub(super) fn take_away(&mut self, task: &Seen<'_>, reason: StopReason) {
         if self.carries(task) {
             let Some(left) = self.spare.checked_sub(1) else {
+                let moved = reason == StopReason::Moved;
+                let node = self.planner.node(task.node).filter(|_| moved);
                 let reason = WaitReason::Held { task: task.id, reason };
-                self.wait(Some(task.slot), reason, None, None);
+                let until = node.and_then(|node| node.drain_until);
+                self.wait(Some(task.slot), reason, None, until);
                 return;
             };
             self.spare = left;
@@ -332,7 +350,12 @@ impl<'p, 'a> Round<'p, 'a> {
             let filled = self.slots[index];
             let Some(seen) = filled.new.or(filled.old) else { continue };
             let (slot, task, since) = (Some(filled.slot), seen.id, Some(seen.changed));
-            if seen.phase < Phase::Running {
+            if self.is_cut_off(&seen) {
+                let ends = self.planner.node(seen.node);
+                let ends = ends.map(|node| super::ends_at(self.planner.state, node, &seen));
+                let (reason, since) = (WaitReason::CutOff { task, node: seen.node }, None);
+                self.wait(slot, reason, since, ends);
+            } else if seen.phase < Phase::Running {
                 let phase = seen.heard.map_or(seen.phase, |heard| heard.phase.max(seen.phase));
                 let detail = seen.detail();
                 let reason = WaitReason::Starting { task, node: seen.node, phase, detail };

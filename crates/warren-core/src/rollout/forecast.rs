@@ -11,9 +11,9 @@ use crate::scheduler;
 use crate::service::Service;
 use crate::spec::{HookPoint, Mode, OnUpdate, Order, ServiceSpec, Step, Strategy, UpdateSettings};
 use crate::state::State;
-use crate::units::{Weight, counted};
+use crate::units::{Weight, counted, span};
 use std::time::Duration;
-use words::{span, step_words, triggers};
+use words::{step_words, triggers};
 
 /// What an update would do.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,11 +5,13 @@
 
 mod filter;
 mod needs;
+mod rebalance;
 mod room;
 mod score;
 
 pub use filter::{Explain, Obstacle};
 pub use needs::{Need, check_needs};
+pub use rebalance::{Left, MOVES_MAX, Rebalance, Relocation, Why, rebalance};
 pub(crate) use room::Rooms;
 
 use crate::id::{NodeId, RevisionNumber, ServiceId};
@@ -69,6 +71,20 @@ impl<'a> Presence<'a> {
         }
     }
 
+    /// Takes a wanted task of the group's revision away from a node.
+    fn uncount(&mut self, group: &Group<'_>, node: &Node) {
+        if let Some((all, same)) = self.on.get_mut(&node.id) {
+            *all = all.saturating_sub(1);
+            *same = same.saturating_sub(1);
+        }
+        for (domain, key) in self.domains.iter_mut().zip(&group.placement.spread) {
+            let value = node.labels.get(key).map_or("", String::as_str);
+            if let Some(count) = domain.get_mut(value) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
     fn on(&self, node: NodeId) -> (u32, u32) {
         self.on.get(&node).copied().unwrap_or_default()
     }
@@ -113,6 +129,25 @@ pub(crate) fn place<'a>(
     }
     explain.fitting(heap.len());
     (chosen, explain)
+}
+
+/// Takes the room of a task of `group` on one node.
+///
+/// # Errors
+/// Why it has no place there.
+pub(crate) fn place_on<'a>(
+    group: &Group<'_>,
+    node: &'a Node,
+    rooms: &mut Rooms<'a>,
+    presence: &mut Presence<'a>,
+) -> Result<(), Obstacle> {
+    let index = rooms.index_of(node.id).ok_or(Obstacle::Down)?;
+    if let Some(obstacle) = filter::obstacle(group, rooms.at(index), presence) {
+        return Err(obstacle);
+    }
+    rooms.take(index, group.template);
+    presence.count(group, node, true);
+    Ok(())
 }
 
 /// Why `group` has no place on one node; `None` where it has.

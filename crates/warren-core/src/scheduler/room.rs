@@ -24,6 +24,15 @@ impl Room<'_> {
         let cpu_used = used(u64::from(self.cpu), u64::from(cpu));
         memory_used.max(cpu_used)
     }
+
+    /// The same with one more task of `template`.
+    pub(crate) fn used_with(&self, template: &Template) -> u32 {
+        let Bytes(memory) = self.node.facts.memory;
+        let MilliCpu(cpu) = self.node.facts.cpu;
+        let memory_left = self.memory.saturating_sub(template.resources.memory_reserved().0);
+        let cpu_left = self.cpu.saturating_sub(template.resources.cpu_reserved().0);
+        used(memory_left, memory).max(used(u64::from(cpu_left), u64::from(cpu)))
+    }
 }
 
 fn used(free: u64, all: u64) -> u32 {
@@ -71,6 +80,22 @@ impl<'a> Rooms<'a> {
         for port in &template.ports {
             if let Some(host) = port.host {
                 room.host_ports.insert((host, port.protocol));
+            }
+        }
+    }
+
+    /// Gives back what [`Self::take`] took. Where more was taken than there was, a little too much comes back.
+    pub(crate) fn give(&mut self, index: usize, template: &Template) {
+        let room = &mut self.rooms[index];
+        let resources: &Resources = &template.resources;
+        let memory = room.memory.saturating_add(resources.memory_reserved().0);
+        room.memory = memory.min(room.node.facts.memory.0);
+        let cpu = room.cpu.saturating_add(resources.cpu_reserved().0);
+        room.cpu = cpu.min(room.node.facts.cpu.0);
+        room.addresses = room.addresses.saturating_add(1).min(room.node.address_capacity());
+        for port in &template.ports {
+            if let Some(host) = port.host {
+                room.host_ports.remove(&(host, port.protocol));
             }
         }
     }

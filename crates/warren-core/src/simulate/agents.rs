@@ -9,6 +9,7 @@ use crate::id::{NodeId, RevisionNumber, TaskId};
 use crate::observed::TaskObserved;
 use crate::spec::RestartPolicy;
 use crate::task::{End, Phase};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl Cluster {
@@ -26,15 +27,20 @@ impl Cluster {
         if !self.leads || !self.machines.get(&node).is_some_and(|m| m.session) {
             return;
         }
-        let wanted: Vec<_> = self.state.tasks_on(node).map(|t| (t.id, want(t))).collect();
+        let wanted = self.state.tasks_on(node).map(|t| (t.id, want(t))).collect();
+        self.bring(node, &wanted);
+    }
+
+    /// Brings the containers of a node to what is wanted of it.
+    pub(super) fn bring(&mut self, node: NodeId, wanted: &BTreeMap<TaskId, Want>) {
         let gone = |container: &&Container| {
-            container.node == node && self.state.task(container.task).is_none()
+            container.node == node && !wanted.contains_key(&container.task)
         };
         let gone: Vec<_> = self.containers.values().filter(gone).map(|c| c.task).collect();
         for task in gone {
             self.containers.remove(&task);
         }
-        for (task, want) in wanted {
+        for (&task, &want) in wanted {
             match (want, self.containers.get_mut(&task)) {
                 (Want::Run, None) => self.create(task),
                 (Want::Stop, None) => {
@@ -144,6 +150,7 @@ impl Cluster {
                 phase: container.phase,
                 ready_since: is_ready.then(|| was_ready.unwrap_or(now)),
                 unready_since: (!is_ready).then(|| was_unready.unwrap_or(now)),
+                unseen: false,
                 healthy: None,
                 restarts: container.restarts,
                 detail: container.detail.clone(),

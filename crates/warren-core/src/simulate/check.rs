@@ -129,6 +129,7 @@ fn service_of(command: &Command) -> Option<ServiceId> {
         | Command::UpdateService { .. }
         | Command::ScaleService { .. }
         | Command::RestartService { .. }
+        | Command::MoveTasks { .. }
         | Command::DeleteService { .. }
         | Command::StopTasks { .. }
         | Command::LoseTasks { .. }
@@ -143,9 +144,15 @@ fn service_of(command: &Command) -> Option<ServiceId> {
         | Command::JoinNode { .. }
         | Command::SetRole { .. }
         | Command::RemoveNode { .. }
+        | Command::RaiseLevel { .. }
+        | Command::BeginEpoch { .. }
+        | Command::CreateFile { .. }
+        | Command::UpdateFile { .. }
+        | Command::RemoveFile { .. }
         | Command::SetNodeUp { .. }
         | Command::SetAvailability { .. }
         | Command::LabelNode { .. }
+        | Command::Witness { .. }
         | Command::SteerRollout { .. }
         | Command::RollbackService { .. }
         | Command::SetFreeze { .. }

@@ -101,6 +101,13 @@ impl Cluster {
     /// A cluster of so many machines, `node-1` and so on, whose latencies are drawn from `seed`.
     #[must_use]
     pub fn new(nodes: u32, seed: u64) -> Self {
+        let mut cluster = Self::founded(nodes, seed);
+        cluster.advance(Duration::from_secs(1));
+        cluster
+    }
+
+    /// The same at the moment when its machines have joined.
+    pub(super) fn founded(nodes: u32, seed: u64) -> Self {
         let mut cluster = Self {
             state: State::default(),
             observed: Observed::default(),
@@ -136,7 +143,6 @@ impl Cluster {
         for number in 1..=nodes {
             cluster.join(number);
         }
-        cluster.advance(Duration::from_secs(1));
         cluster
     }
 
@@ -152,6 +158,7 @@ impl Cluster {
             memory: Bytes::from_mib(262_144),
             runtime: "sim".to_owned(),
             version: "0.1.0".to_owned(),
+            level: crate::level::Level::OURS,
         };
         let made = self.request(Command::RegisterNode {
             key: name.clone(),
@@ -253,22 +260,14 @@ impl Cluster {
 
     /// Applies an entry, looks for broken promises and lets those know whom it concerns.
     pub(super) fn apply(&mut self, command: Command) -> Result<Applied, Rejection> {
-        let before = self.state.clone();
-        self.index += 1;
-        let entry = Entry {
-            index: LogIndex(self.index),
-            at: self.time(),
-            wall: WallTime(WALL_START + self.now + self.wall_ahead),
-            command: command.clone(),
-        };
-        let answer = self.state.apply(entry);
-        if let Err(broken) = self.checked(&before, &command, answer.as_ref().err()) {
-            self.broken.get_or_insert(broken);
-        }
-        if answer.is_ok() && command != Command::Checkpoint {
+        let told = self.state.traffic_epoch();
+        let news = command != Command::Checkpoint;
+        let (at, wall) = (self.time(), self.wall());
+        let answer = self.commit(Entry { index: LogIndex(self.index + 1), at, wall, command });
+        if answer.is_ok() && news {
             self.dirty = true;
             self.tell_agents();
-            if before.traffic_epoch() != self.state.traffic_epoch() {
+            if told != self.state.traffic_epoch() {
                 self.tell_resolvers();
             }
             if self.state.notices().len() > 0 {
@@ -276,6 +275,23 @@ impl Cluster {
             }
         }
         answer
+    }
+
+    /// Applies an entry and looks for broken promises.
+    pub(super) fn commit(&mut self, entry: Entry) -> Result<Applied, Rejection> {
+        let before = self.state.clone();
+        let command = entry.command.clone();
+        self.index = entry.index.0;
+        let answer = self.state.apply(entry);
+        if let Err(broken) = self.checked(&before, &command, answer.as_ref().err()) {
+            self.broken.get_or_insert(broken);
+        }
+        answer
+    }
+
+    /// The wall clock of whoever leads.
+    pub(super) fn wall(&self) -> WallTime {
+        WallTime(WALL_START + self.now + self.wall_ahead)
     }
 
     /// Lets time pass.
@@ -303,7 +319,8 @@ impl Cluster {
         self.advance(next.clamp(Duration::from_millis(1), most));
     }
 
-    fn pass_to(&mut self, at: u64) {
+    /// The clock of the simulation goes on to `at`.
+    pub(super) fn pass_to(&mut self, at: u64) {
         let before = self.time();
         self.now = self.now.max(at);
         let after = self.time();

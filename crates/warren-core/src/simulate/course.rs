@@ -227,7 +227,7 @@ impl Play<'_> {
         let asked = matches!(live.phase, Phase::Preparing | Phase::Gating);
         let Some((_, rule)) = live.approval_wanted().filter(|_| asked) else { return };
         let roles = rule.roles.clone();
-        let by = Actor(format!("approver-{}", live.approvals.len() + 1));
+        let by = Actor::named(format!("approver-{}", live.approvals.len() + 1));
         let comment = String::new();
         let steer = Steer::Approve { roles, comment, step: None };
         let _agreed =
@@ -277,6 +277,7 @@ impl Play<'_> {
             WaitReason::NoNode { .. }
             | WaitReason::BackOff { .. }
             | WaitReason::Starting { .. }
+            | WaitReason::CutOff { .. }
             | WaitReason::NotReady { .. }
             | WaitReason::MinReady { .. }
             | WaitReason::Replacing { .. }
@@ -301,15 +302,18 @@ impl Play<'_> {
         for event in self.cluster.state().events().filter(|event| event.index > self.told) {
             match &event.kind {
                 EventKind::Rollout { id, what, by, .. } if *id == self.rollout => {
-                    let by = if by.0.starts_with("approver") { " (as assumed)" } else { "" };
+                    let by = if by.name.starts_with("approver") { " (as assumed)" } else { "" };
                     news.push(format!("{what}{by}"));
                 }
                 EventKind::Node { .. } => news.push(event.kind.to_string()),
                 EventKind::ClusterCreated
+                | EventKind::EpochBegan { .. }
+                | EventKind::LevelRaised { .. }
                 | EventKind::Service { .. }
                 | EventKind::Task { .. }
                 | EventKind::Rollout { .. }
-                | EventKind::Freeze { .. } => {}
+                | EventKind::Freeze { .. }
+                | EventKind::File { .. } => {}
             }
         }
         self.told = self.cluster.state().applied();

@@ -3,17 +3,17 @@
 use super::cluster::{Cluster, Event, REPLAYED};
 use super::machine::ms;
 use crate::command::Command;
-use crate::id::NodeId;
+use crate::id::{NodeId, NoticeId};
 use crate::invariant::Violation;
 use crate::lease::{self, LEASES};
 use crate::observed::Observed;
 use crate::plan::plan;
+use crate::round::CHECKPOINT;
+use crate::state::State;
 use crate::time::ClusterTime;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The longest that cluster time goes unrecorded while something waits on it.
-const CHECKPOINT: Duration = Duration::from_secs(5);
 /// When a leader plans again whose commands were lost.
 const LOST: Duration = Duration::from_millis(100);
 /// Rounds of planning at one moment: a release of 100 steps that are skipped takes fewer.
@@ -240,15 +240,19 @@ impl Cluster {
         if !self.leads {
             return;
         }
+        let results = self.hooks_called(&self.state);
+        if !results.is_empty() {
+            let _settled = self.apply(Command::SettleNotices { results });
+        }
+    }
+
+    /// How the calls went that wait in `state`.
+    pub(super) fn hooks_called(&self, state: &State) -> Vec<(NoticeId, Option<String>)> {
         let fails = &self.hooks_that_fail;
         let result = |url: &str| {
             let refused = fails.iter().any(|part| url.contains(part));
             refused.then(|| "answered 500".to_owned())
         };
-        let calls = self.state.notices();
-        let results: Vec<_> = calls.map(|call| (call.id, result(call.hook.url.as_str()))).collect();
-        if !results.is_empty() {
-            let _settled = self.apply(Command::SettleNotices { results });
-        }
+        state.notices().map(|call| (call.id, result(call.hook.url.as_str()))).collect()
     }
 }

@@ -50,6 +50,16 @@ impl Cluster {
         }
         let view = Arc::clone(&self.view.1);
         let epoch = view.epoch;
+        self.answer_from(node, view);
+        let acked = self.observed.nodes.get(&node).and_then(|node| node.acks.newest());
+        if acked.is_none_or(|acked| acked < epoch) {
+            let wait = self.chance.span(5, 40);
+            self.later(wait, Event::Ack(node, epoch));
+        }
+    }
+
+    /// The resolver of a node answers from what it was told just now.
+    pub(super) fn answer_from(&mut self, node: NodeId, view: Arc<TrafficView>) {
         let Some(machine) = self.machines.get_mut(&node) else { return };
         let resolver = &mut machine.resolver;
         let lease = super::machine::ms(TRAFFIC_LEASE);
@@ -60,11 +70,6 @@ impl Cluster {
         if was_cut_off {
             // Nobody has waited for what it answered meanwhile.
             resolver.expires.clear();
-        }
-        let acked = self.observed.nodes.get(&node).and_then(|node| node.acks.newest());
-        if acked.is_none_or(|acked| acked < epoch) {
-            let wait = self.chance.span(5, 40);
-            self.later(wait, Event::Ack(node, epoch));
         }
     }
 

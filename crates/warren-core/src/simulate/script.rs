@@ -112,7 +112,9 @@ impl Script {
                 let node = self.node(flags.word(0)?)?;
                 let drain = verb == "drain";
                 let availability = if drain { Availability::Drain } else { Availability::Active };
-                let command = Command::SetAvailability { node, availability };
+                let within = flags.value("within").map(span).transpose()?;
+                let by = self.by();
+                let command = Command::SetAvailability { node, availability, within, by };
                 self.cluster.request(command).map_err(|refusal| refusal.to_string())?;
             }
             "fault" => {
@@ -278,7 +280,7 @@ impl Script {
     }
 
     fn by(&self) -> Actor {
-        Actor(self.by.clone())
+        Actor::named(self.by.clone())
     }
 
     fn service(&self, name: &str) -> Result<Arc<Service>, String> {
@@ -316,10 +318,13 @@ fn is_told(event: &Event) -> bool {
             TaskChange::Placed | TaskChange::Draining(_) | TaskChange::Stopping(_) => false,
         },
         EventKind::ClusterCreated
+        | EventKind::EpochBegan { .. }
+        | EventKind::LevelRaised { .. }
         | EventKind::Service { .. }
         | EventKind::Node { .. }
         | EventKind::Rollout { .. }
-        | EventKind::Freeze { .. } => true,
+        | EventKind::Freeze { .. }
+        | EventKind::File { .. } => true,
     }
 }
 

@@ -35,5 +35,8 @@ pub const CPU_LIMIT_MIN: MilliCpu = MilliCpu(10);
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The shortest first wait before a restart: a task that ends at once must not fill a core with restarts.
 pub const RESTART_DELAY_MIN: Duration = Duration::from_millis(10);
+/// The shortest time without a leader after which a node may stop tasks by itself: longer than an election and the way
+/// to the next leader take, which is no reason to stop anything.
+pub const STOP_AFTER_MIN: Duration = Duration::from_secs(10);
 /// The longest span in a spec. A year; more is a slipped unit.
 pub const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);

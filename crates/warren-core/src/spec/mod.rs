@@ -1,6 +1,7 @@
 //! What a user wants to run. Values of these types are valid: text is parsed where it enters, field by field, and
 //! [`ServiceSpec::new`] checks what concerns several fields at once.
 
+mod file;
 mod health;
 mod hook;
 mod limits;
@@ -15,6 +16,7 @@ mod step;
 mod template;
 mod update;
 
+pub use file::{FILE_MODE_MAX, FILES_MAX, FileKind, FileRef, FileVersion};
 pub use health::{HealthCheck, Probe};
 pub use hook::{
     HOOK_KEY_BYTES_MAX, HOOK_TIMEOUT_MAX, HOOKS_MAX, Hook, HookFormat, HookKey, HookPoint, HookUrl,
@@ -22,13 +24,13 @@ pub use hook::{
 pub use limits::*;
 pub use mount::{Mount, MountKind};
 pub use name::{
-    HostName, Image, InvalidName, LabelKey, PortName, RoleName, ServiceName, VolumeName,
+    FileName, HostName, Image, InvalidName, LabelKey, PortName, RoleName, ServiceName, VolumeName,
 };
 pub use placement::{Constraint, InvalidConstraint, Operator, Placement, Subject};
 pub use port::{Port, Protocol};
 pub use profile::{ProfileName, profile};
 pub use resources::Resources;
-pub use restart::{RestartCondition, RestartPolicy};
+pub use restart::{OnDisconnect, RestartCondition, RestartPolicy};
 pub use step::{APPROVAL_ROLES_MAX, ApprovalRule, Ramp, STEPS_MAX, Step, expand};
 pub use template::{Hash, PinnedImage, PullPolicy, Signal, Stop, Template};
 pub use update::{
@@ -101,6 +103,8 @@ impl ServiceSpec {
         self.check_mode()?;
         self.check_ports()?;
         self.check_mounts()?;
+        let mounts: Vec<_> = self.template.mounts.iter().map(|mount| &mount.target).collect();
+        file::check(&self.template.files, &mounts)?;
         self.template.check_sizes().map_err(|e| e.within("template"))?;
         self.update.check().map_err(|e| e.within("update_config"))?;
         check_labels(&self.labels)?;

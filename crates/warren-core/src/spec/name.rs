@@ -109,6 +109,17 @@ name!(
     }
 );
 name!(
+    /// The name of a secret or a config.
+    FileName,
+    "a name of a secret or a config",
+    "1 to 63 of a-z, A-Z, 0-9, '_', '.' and '-', starting with a letter or digit",
+    |text| {
+        text.len() <= 63
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    }
+);
+name!(
     /// What a person may do in an organisation, as approvals name it.
     RoleName,
     "a role",

@@ -14,6 +14,29 @@ pub enum RestartCondition {
     Never,
 }
 
+/// What becomes of a task whose node hears no leader any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum OnDisconnect {
+    /// It runs on. Once its node is given up another one takes its place, so that for a while both may run. The
+    /// default.
+    #[default]
+    Keep,
+    /// Its node stops it by itself after so long without an answer of a leader, and no other takes its place before
+    /// that must have happened: it never runs twice, and not at all for a while.
+    StopAfter(Duration),
+}
+
+impl OnDisconnect {
+    /// For how long without a leader the task runs on; for ever where absent.
+    #[must_use]
+    pub fn stop_after(self) -> Option<Duration> {
+        match self {
+            Self::Keep => None,
+            Self::StopAfter(span) => Some(span),
+        }
+    }
+}
+
 /// Restarts on the node: the agent starts the container again in place, waiting twice as long each time, until the
 /// attempts within the window are used up. Then the task has Failed, and the leader places another, with back-off.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -28,6 +51,8 @@ pub struct RestartPolicy {
     pub attempts: u32,
     /// Restarts older than this are forgotten, and so is the back-off. Default 5 min.
     pub window: Duration,
+    /// What becomes of the task where its node hears no leader.
+    pub on_disconnect: OnDisconnect,
 }
 
 impl Default for RestartPolicy {
@@ -38,6 +63,7 @@ impl Default for RestartPolicy {
             delay_max: Duration::from_secs(60),
             attempts: 5,
             window: Duration::from_secs(300),
+            on_disconnect: OnDisconnect::Keep,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What one task runs: the part of a spec that makes a revision.
 
 use crate::spec::{
-    COMMAND_BYTES_MAX, ENV_BYTES_MAX, FieldError, HealthCheck, Image, LABEL_VALUE_BYTES_MAX,
-    LABELS_MAX, LabelKey, MOUNTS_MAX, Mount, PORTS_MAX, Port, Resources,
+    COMMAND_BYTES_MAX, ENV_BYTES_MAX, FieldError, FileRef, HealthCheck, Image,
+    LABEL_VALUE_BYTES_MAX, LABELS_MAX, LabelKey, MOUNTS_MAX, Mount, PORTS_MAX, Port, Resources,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -122,6 +122,8 @@ pub struct Template {
     pub ports: Vec<Port>,
     /// Files from outside the image.
     pub mounts: Vec<Mount>,
+    /// Secrets, then configs.
+    pub files: Vec<FileRef>,
     /// Limits and reservations.
     pub resources: Resources,
     /// Whether a task must be replaced: an unhealthy one is restarted.
@@ -166,6 +168,7 @@ impl Template {
             working_dir: None,
             ports: Vec::new(),
             mounts: Vec::new(),
+            files: Vec::new(),
             resources: Resources::default(),
             health: None,
             readiness: None,

@@ -1,5 +1,6 @@
 //! The cluster's identity.
 
+use crate::level::Level;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -31,4 +32,6 @@ pub struct Cluster {
     pub zone: String,
     /// Where nodes get their subnets from.
     pub pool: Ipv4Net,
+    /// What every manager speaks. Never lowered.
+    pub level: Level,
 }

@@ -1,15 +1,15 @@
 //! How machines are let in, change their role and are taken out.
 
 use super::{Now, State};
-use crate::command::{Applied, Rejection, TaskEdge};
-use crate::event::NodeChange;
-use crate::id::{NodeId, TaskId};
+use crate::command::{Applied, Rejection};
+use crate::event::{EventKind, NodeChange};
+use crate::id::NodeId;
+use crate::level::{self, Level};
 use crate::member::{
     ACCESS_ROLES_MAX, ACCESS_TOKENS_MAX, AccessToken, JOIN_TOKENS_MAX, JoinToken, Trust,
 };
 use crate::node::{NodeFacts, Role};
 use crate::spec::{LabelKey, RoleName};
-use crate::task::{End, Phase};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,12 +24,6 @@ impl State {
     /// The join tokens, those that have expired included.
     pub fn join_tokens(&self) -> impl ExactSizeIterator<Item = &JoinToken> {
         self.stored.join_tokens.iter().map(AsRef::as_ref)
-    }
-
-    /// The node with this key.
-    #[must_use]
-    pub fn node_with_key(&self, key: &str) -> Option<&Arc<crate::node::Node>> {
-        self.nodes().find(|node| node.key == key)
     }
 
     pub(super) fn set_trust(&mut self, trust: Trust) -> Result<Applied, Rejection> {
@@ -142,6 +136,25 @@ impl State {
         self.admit_node(now, key, role, facts, subnet, labels)
     }
 
+    /// The level that all managers speak, where it is above that of the cluster.
+    #[must_use]
+    pub fn level_to_raise_to(&self) -> Option<Level> {
+        let managers = self.nodes().filter(|node| node.role == Role::Manager);
+        level::next(self.cluster()?.level, managers.map(|node| node.facts.level))
+    }
+
+    pub(super) fn raise_level(&mut self, now: Now, to: Level) -> Result<Applied, Rejection> {
+        let stale = || Rejection::Stale(format!("level {to} is not what all managers speak"));
+        let cluster = self.stored.cluster.as_ref().ok_or_else(stale)?;
+        if self.level_to_raise_to() != Some(to) {
+            return Err(stale());
+        }
+        let next = crate::Cluster { level: to, ..cluster.as_ref().clone() };
+        self.stored.cluster = Some(Arc::new(next));
+        self.record(now, EventKind::LevelRaised { to });
+        Ok(Applied::Done)
+    }
+
     pub(super) fn set_role(
         &mut self,
         now: Now,
@@ -179,10 +192,9 @@ impl State {
                 "{hostname} is a manager: `warren node demote {hostname}` first"
             )));
         }
-        let live = self.tasks_on(id).filter(|task| task.is_live());
-        let live: Vec<TaskId> = live.map(|task| task.id).collect();
-        if !force && (node.up || !live.is_empty()) {
-            let tasks = match live.len() {
+        let live = self.tasks_on(id).filter(|task| task.is_live()).count();
+        if !force && (node.up || live > 0) {
+            let tasks = match live {
                 0 => "it is up".to_owned(),
                 1 => "it runs a task".to_owned(),
                 count => format!("it runs {count} tasks"),
@@ -192,14 +204,8 @@ impl State {
                  with --force"
             )));
         }
-        let message = format!("node {id} was removed");
-        for task in live {
-            let end = End { message: message.clone(), ..End::default() };
-            self.advance(now, id, TaskEdge { task, phase: Phase::Lost, end: Some(end) });
-        }
-        self.record_node(now, id, NodeChange::Removed);
-        self.stored.nodes.remove(&id);
-        self.stored.traffic_epoch += 1;
+        self.take_out(now, id);
+        self.settle_all_moves();
         Ok(Applied::Done)
     }
 }
@@ -214,7 +220,7 @@ mod tests {
 
     fn token(role: Role, expires: u64) -> Command {
         let hash = [role as u8; 32];
-        let (expires, by) = (WallTime(expires), Actor("root".to_owned()));
+        let (expires, by) = (WallTime(expires), Actor::named("root".to_owned()));
         Command::AddJoinToken { token: JoinToken { hash, role, expires, by } }
     }
 
@@ -255,7 +261,7 @@ mod tests {
         assert!(refused.to_string().contains("expired"), "{refused}");
         feed.apply(token(Role::Manager, u64::MAX)).unwrap();
         assert_eq!(feed.state.join_tokens().len(), 1, "expired ones are dropped");
-        let by = Actor("root".to_owned());
+        let by = Actor::named("root".to_owned());
         feed.apply(Command::RevokeJoinTokens { role: Role::Manager, by }).unwrap();
         let refused = join(&mut feed, Role::Manager, "b").unwrap_err();
         assert!(refused.to_string().contains("revoked"), "{refused}");
@@ -268,7 +274,7 @@ mod tests {
     #[test]
     fn an_access_token_has_a_name_of_its_own_until_it_ends() {
         let mut feed = trusted();
-        let by = || Actor("root".to_owned());
+        let by = || Actor::named("root".to_owned());
         let add = |name: &str, expires: u64, roles: usize| {
             let roles = (0..roles).map(|role| RoleName::parse(&format!("role-{role}")).unwrap());
             let (name, roles) = (RoleName::parse(name).unwrap(), roles.collect());
@@ -288,10 +294,44 @@ mod tests {
     }
 
     #[test]
+    fn the_level_rises_with_the_last_manager_and_keeps_out_who_speaks_less() {
+        let mut feed = trusted();
+        feed.apply(token(Role::Manager, u64::MAX)).unwrap();
+        feed.apply(token(Role::Worker, u64::MAX)).unwrap();
+        let first = feed.state.nodes().next().unwrap().id;
+        let by = || Actor::named("root".to_owned());
+        feed.apply(Command::SetRole { node: first, role: Role::Manager, by: by() }).unwrap();
+        join(&mut feed, Role::Manager, "second").unwrap();
+        join(&mut feed, Role::Worker, "old").unwrap();
+        let next = Level(Level::OURS.0 + 1);
+        let speaks = |feed: &mut Feed, key: &str, level| {
+            let facts = Box::new(NodeFacts { level, ..facts(key) });
+            let (role, labels) = (Role::Worker, BTreeMap::new());
+            let key = key.to_owned();
+            feed.apply(Command::RegisterNode { key, role, facts, subnet: None, labels })
+        };
+        speaks(&mut feed, "first", next).unwrap();
+        assert_eq!(feed.state.level_to_raise_to(), None, "the second is not upgraded");
+        assert!(feed.apply(Command::RaiseLevel { to: next }).is_err());
+        speaks(&mut feed, "second", next).unwrap();
+        assert_eq!(feed.state.level_to_raise_to(), Some(next));
+        feed.apply(Command::RaiseLevel { to: next }).unwrap();
+        assert_eq!(feed.state.cluster().unwrap().level, next);
+        assert!(feed.apply(Command::RaiseLevel { to: next }).is_err(), "once is enough");
+        let refused = speaks(&mut feed, "old", Level::OURS).unwrap_err().to_string();
+        assert!(refused.starts_with("this node speaks level 1, the cluster needs 2"), "{refused}");
+        let refused = join(&mut feed, Role::Worker, "late").unwrap_err().to_string();
+        assert!(refused.starts_with("this node speaks level 1, the cluster needs 2"), "{refused}");
+        speaks(&mut feed, "second", Level::OURS).unwrap_err();
+        assert_eq!(feed.state.level_to_raise_to(), None);
+        assert_eq!(feed.state.cluster().unwrap().level, next, "it is never lowered");
+    }
+
+    #[test]
     fn the_only_manager_stays_one_and_nodes_are_taken_out_in_order() {
         let mut feed = trusted();
         feed.apply(token(Role::Manager, u64::MAX)).unwrap();
-        let by = || Actor("root".to_owned());
+        let by = || Actor::named("root".to_owned());
         let first = feed.state.nodes().next().unwrap().id;
         feed.apply(Command::SetRole { node: first, role: Role::Manager, by: by() }).unwrap();
         let demote = Command::SetRole { node: first, role: Role::Worker, by: by() };
@@ -305,6 +345,8 @@ mod tests {
         feed.apply(Command::SetNodeUp { node: first, up: false }).unwrap();
         feed.apply(remove(first, false)).unwrap();
         assert!(feed.state.node(first).is_none());
+        assert!(feed.state.node_with_key("first").is_none(), "its key opens nothing any more");
+        assert_eq!(feed.state.node_with_key("second").map(|node| node.id), Some(id));
         assert_eq!(feed.apply(remove(first, false)), Err(Rejection::NoNode(first)));
     }
 }

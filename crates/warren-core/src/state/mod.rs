@@ -6,9 +6,11 @@ mod apply;
 mod back;
 mod changes;
 mod cluster;
+mod epoch;
 mod fit;
 mod freezes;
 mod members;
+mod moves;
 mod nodes;
 mod outbox;
 mod queue;
@@ -16,19 +18,23 @@ mod rollouts;
 mod services;
 mod steer;
 mod tasks;
+mod vault;
 
 pub use changes::Changes;
 pub use cluster::{Cluster, ClusterId};
+pub use epoch::{EPOCH_GAP, leap};
 
+use crate::audit::AuditLog;
 use crate::event::{Event, EventKind};
 use crate::id::{LogIndex, NodeId, NoticeId, ServiceId, TaskId};
 use crate::member::{AccessToken, JoinToken, Trust};
 use crate::node::Node;
 use crate::notice::Notice;
 use crate::service::{Freeze, Service};
-use crate::spec::{RoleName, ServiceName};
+use crate::spec::{FileKind, FileName, RoleName, ServiceName};
 use crate::task::Task;
 use crate::time::ClusterTime;
+use crate::vault::Item;
 use imbl::{OrdMap, OrdSet, Vector};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -41,6 +47,8 @@ pub struct State {
     names: OrdMap<ServiceName, ServiceId>,
     by_service: OrdMap<ServiceId, OrdSet<TaskId>>,
     by_node: OrdMap<NodeId, OrdSet<TaskId>>,
+    /// Nodes by their keys: who calls is looked up for every call.
+    by_key: OrdMap<String, NodeId>,
 }
 
 /// What a snapshot holds: the state without its indexes.
@@ -65,13 +73,23 @@ struct Stored {
     trust: Option<Arc<Trust>>,
     join_tokens: Vector<Arc<JoinToken>>,
     access_tokens: OrdMap<RoleName, Arc<AccessToken>>,
+    /// Secrets and configs.
+    vault: OrdMap<(FileKind, FileName), Arc<Item>>,
+    /// Who did what.
+    audit: AuditLog,
 }
 
 impl From<Stored> for State {
     fn from(stored: Stored) -> Self {
         let names = stored.services.iter().map(|(id, s)| (s.spec.name.clone(), *id)).collect();
-        let mut state =
-            Self { stored, names, by_service: OrdMap::default(), by_node: OrdMap::default() };
+        let by_key = stored.nodes.iter().map(|(id, node)| (node.key.clone(), *id)).collect();
+        let mut state = Self {
+            stored,
+            names,
+            by_service: OrdMap::default(),
+            by_node: OrdMap::default(),
+            by_key,
+        };
         let tasks = state.stored.tasks.clone();
         for task in tasks.values() {
             state.index_task(task);
@@ -171,6 +189,18 @@ impl State {
     #[must_use]
     pub fn events_compacted(&self) -> LogIndex {
         self.stored.compacted
+    }
+
+    /// The node with this key.
+    #[must_use]
+    pub fn node_with_key(&self, key: &str) -> Option<&Arc<Node>> {
+        self.by_key.get(key).and_then(|id| self.node(*id))
+    }
+
+    /// Who did what.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.stored.audit
     }
 
     fn next_id(&mut self) -> u64 {

@@ -4,11 +4,13 @@ use super::{Now, State};
 use crate::command::{Applied, Rejection};
 use crate::event::{EventKind, NodeChange};
 use crate::id::NodeId;
+use crate::level;
 use crate::node::{Availability, Node, NodeFacts, Role};
 use crate::spec::{LABELS_MAX, LabelKey};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A node's share of the pool: 253 tasks, more than one machine of this size class runs.
 const NODE_PREFIX_LEN: u8 = 24;
@@ -48,6 +50,11 @@ impl State {
         subnet: Option<Ipv4Net>,
         labels: BTreeMap<LabelKey, String>,
     ) -> Result<Applied, Rejection> {
+        if let Some(cluster) = self.cluster()
+            && let Some(why) = level::too_old(facts.level, cluster.level, &facts.version)
+        {
+            return Err(Rejection::NotAdmitted(why));
+        }
         let known = self.node_with_key(&key).map(|node| node.id);
         if let Some(known) = known {
             let node = self.node_mut(known)?;
@@ -71,11 +78,13 @@ impl State {
             role,
             labels,
             availability: Availability::Active,
+            drain_until: None,
             up: true,
             since: now.at,
             subnet,
             cursor: 1,
         };
+        self.by_key.insert(node.key.clone(), id);
         self.stored.nodes.insert(id, Arc::new(node));
         self.stored.traffic_epoch += 1;
         self.record_node(now, id, NodeChange::Joined);
@@ -127,6 +136,7 @@ impl State {
         node.up = up;
         node.since = now.at;
         self.stored.traffic_epoch += 1;
+        self.settle_all_moves();
         self.record_node(now, id, if up { NodeChange::Up } else { NodeChange::Down });
         Ok(Applied::Done)
     }
@@ -136,16 +146,21 @@ impl State {
         now: Now,
         id: NodeId,
         availability: Availability,
+        within: Option<Duration>,
     ) -> Result<Applied, Rejection> {
         let node = self.node_mut(id)?;
-        if node.availability != availability {
+        let within = within.filter(|_| availability == Availability::Drain);
+        let drain_until = within.map(|within| now.at.after(within));
+        if node.availability != availability || node.drain_until != drain_until {
             node.availability = availability;
-            self.record_node(now, id, NodeChange::Availability(availability));
+            node.drain_until = drain_until;
+            self.settle_all_moves();
+            self.record_node(now, id, NodeChange::Availability(availability, within));
         }
         Ok(Applied::Done)
     }
 
-    pub(super) fn label_node(
+    pub(super) fn label(
         &mut self,
         now: Now,
         id: NodeId,

@@ -13,7 +13,7 @@ use crate::units::Weight;
 use std::time::Duration;
 
 fn by() -> Actor {
-    Actor("test".to_owned())
+    Actor::named("test".to_owned())
 }
 
 fn moved(feed: &mut Feed, service: ServiceId, to: Move) {
@@ -91,7 +91,7 @@ fn an_approval_that_names_a_step_agrees_to_no_other() {
     });
     let approve = |feed: &mut Feed, who: &str, step| {
         let steer = Steer::Approve { roles: Vec::new(), comment: String::new(), step };
-        let by = Actor(who.to_owned());
+        let by = Actor::named(who.to_owned());
         feed.apply(Command::SteerRollout { service: web, steer, by })
     };
     let waits = |feed: &Feed| {

@@ -37,6 +37,7 @@ impl State {
         self.end_current(now, id, &begin);
         let frozen = self.freeze_of(id).is_some() && begin.freeze_override.is_none();
         let Ok(service) = self.service_mut(id) else { return rollout_id };
+        service.moves.clear();
         let steps = steps_of(&begin.settings);
         let overrides = begin.freeze_override.clone().filter(|_| begin.kind != Kind::Rollback);
         let by = begin.by.clone();

@@ -16,7 +16,7 @@ impl State {
     pub(super) fn create_service(
         &mut self,
         now: Now,
-        spec: ServiceSpec,
+        mut spec: ServiceSpec,
         by: Actor,
     ) -> Result<Applied, Rejection> {
         if let Some(existing) = self.service_named(&spec.name) {
@@ -30,6 +30,7 @@ impl State {
             return Err(too_many("services", self.stored.services.len() + 1, SERVICES_MAX));
         }
         spec.check_strategy()?;
+        self.pin_files(&mut spec.template)?;
         debug_assert!(spec.labels.len() <= LABELS_MAX, "checked where the spec was parsed");
         let id = ServiceId(self.next_id());
         let number = RevisionNumber(1);
@@ -50,6 +51,7 @@ impl State {
             deleting: false,
             failures: BTreeMap::new(),
             split: Split::default(),
+            moves: BTreeMap::new(),
             created: now.at,
             created_wall: now.wall,
             changed: now.at,
@@ -79,8 +81,10 @@ impl State {
         now: Now,
         id: ServiceId,
         expect: Generation,
-        update: Update,
+        mut update: Update,
     ) -> Result<Applied, Rejection> {
+        self.writable(id, Some(expect))?;
+        self.pin_files(&mut update.spec.template)?;
         let service = self.writable(id, Some(expect))?;
         if update.spec.name != service.spec.name {
             return Err(Rejection::NameFixed(service.spec.name.clone()));
@@ -372,7 +376,7 @@ pub(super) fn busy(service: &Service, live: &Rollout, instead: &str) -> Rejectio
         from: live.from.map_or_else(|| "nothing".to_owned(), |from| from.to_string()),
         to: live.to,
         phase: live.phase,
-        by: live.by.clone(),
+        by: Box::new(live.by.clone()),
         instead: instead.to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use crate::spec::RoleName;
 use crate::units::Weight;
 
 impl State {
-    pub(super) fn steer_rollout(
+    pub(super) fn steer(
         &mut self,
         now: Now,
         id: ServiceId,

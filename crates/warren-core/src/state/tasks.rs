@@ -51,6 +51,7 @@ impl State {
             self.stored.tasks.insert(id, Arc::new(task));
             made.push(id);
         }
+        self.settle_moves(service);
         Ok(Applied::Tasks(made))
     }
 
@@ -64,7 +65,7 @@ impl State {
         if service.deleting {
             return Err(Rejection::Stale(format!("{id} is being deleted")));
         }
-        let round = service.round;
+        let (round, moves) = (service.round, service.moves.clone());
         if let Some(gone) = placements.iter().find(|p| !service.revisions.contains_key(&p.revision))
         {
             return Err(Rejection::Stale(format!("{id} has no {}", gone.revision)));
@@ -73,6 +74,7 @@ impl State {
         let mut filled: BTreeSet<_> = self
             .tasks_of(id)
             .filter(|task| task.is_wanted() && task.round == round && open(task.node))
+            .filter(|task| moves.get(&task.slot).is_none_or(|moving| moving.task != task.id))
             .map(|task| (task.slot, task.revision))
             .collect();
         for placing in placements {
@@ -133,6 +135,7 @@ impl State {
             let task = task.clone();
             self.record_task(now, &task, TaskChange::Draining(reason));
         }
+        self.settle_moves(service);
         Ok(Applied::Done)
     }
 
@@ -151,6 +154,7 @@ impl State {
             task.desired = Desired::Stop { reason };
             let task = task.clone();
             self.stored.traffic_epoch += u64::from(served);
+            self.settle_moves(task.service);
             self.record_task(now, &task, TaskChange::Stopping(reason));
         }
         Applied::Done
@@ -206,6 +210,9 @@ impl State {
             self.count_failure(&task, started, now.at);
         }
         self.stored.traffic_epoch += u64::from(edge.phase >= Phase::Running);
+        if task.phase.is_final() {
+            self.settle_moves(task.service);
+        }
         let message = task.end.as_ref().map(|end| end.message.clone()).unwrap_or_default();
         self.record_task(now, &task, TaskChange::Reached(edge.phase, message));
     }

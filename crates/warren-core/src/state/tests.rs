@@ -54,7 +54,7 @@ impl Feed {
 
     pub(crate) fn create(&mut self, name: &str, replicas: u32) -> ServiceId {
         let spec = Box::new(service(name, replicas));
-        match self.apply(Command::CreateService { spec, by: Actor("test".to_owned()) }) {
+        match self.apply(Command::CreateService { spec, by: Actor::named("test".to_owned()) }) {
             Ok(Applied::Service { id, .. }) => id,
             other => panic!("{other:?}"),
         }
@@ -80,6 +80,7 @@ pub(crate) fn facts(name: &str) -> NodeFacts {
         memory: Bytes::from_mib(4096),
         runtime: "sim".to_owned(),
         version: "0.1.0".to_owned(),
+        level: crate::level::Level::OURS,
     }
 }
 

@@ -6,6 +6,7 @@ use warren_core::command::{Command, Steer};
 use warren_core::event::Event;
 use warren_core::id::{NodeId, RevisionNumber, TaskId};
 use warren_core::node::Availability;
+use warren_core::report::Report;
 use warren_core::rollout::{Back, Outcome, Pause, Promotion, Rollout};
 use warren_core::service::{Actor, Freeze, Service};
 use warren_core::simulate::{Behaviour, Chance, Cluster, Disturbance, Fault};
@@ -53,11 +54,11 @@ pub(crate) enum Op {
     Wait(Duration),
 }
 
-fn secs(seconds: u64) -> Duration {
+pub(crate) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn one_of<T: Clone>(chance: &mut Chance, of: &[T]) -> T {
+pub(crate) fn one_of<T: Clone>(chance: &mut Chance, of: &[T]) -> T {
     of[usize::try_from(chance.between(0, of.len() as u64 - 1)).unwrap()].clone()
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn draw(seed: u64) -> Vec<Op> {
     ops
 }
 
-fn op(chance: &mut Chance) -> Op {
+pub(crate) fn op(chance: &mut Chance) -> Op {
     match chance.between(0, 99) {
         0..24 => {
             let new = chance.one_in(2);
@@ -119,7 +120,7 @@ fn op(chance: &mut Chance) -> Op {
     }
 }
 
-fn behaviour(chance: &mut Chance) -> Behaviour {
+pub(crate) fn behaviour(chance: &mut Chance) -> Behaviour {
     one_of(
         chance,
         &[
@@ -147,7 +148,7 @@ fn fault(chance: &mut Chance) -> Fault {
     }
 }
 
-fn settings(chance: &mut Chance) -> UpdateSettings {
+pub(crate) fn settings(chance: &mut Chance) -> UpdateSettings {
     let strategy = one_of(
         chance,
         &[
@@ -247,8 +248,8 @@ fn web(cluster: &Cluster) -> Option<std::sync::Arc<Service>> {
     cluster.state().services().next().cloned()
 }
 
-fn by() -> Actor {
-    Actor("ann".to_owned())
+pub(crate) fn by() -> Actor {
+    Actor::named("ann")
 }
 
 fn perform(cluster: &mut Cluster, op: &Op) {
@@ -257,17 +258,7 @@ fn perform(cluster: &mut Cluster, op: &Op) {
         return;
     }
     if let Op::Create { replicas, update } = op {
-        let spec = ServiceSpec {
-            name: ServiceName::parse("web").unwrap(),
-            mode: Mode::Replicated { replicas: *replicas },
-            template: Template::new(Image::parse("web:1").unwrap()),
-            placement: Placement::default(),
-            restart: RestartPolicy::default(),
-            update: update.as_ref().clone(),
-            labels: std::collections::BTreeMap::new(),
-        };
-        let spec = Box::new(spec.checked().unwrap());
-        cluster.request(Command::CreateService { spec, by: by() }).unwrap();
+        cluster.request(create(*replicas, update)).unwrap();
         return;
     }
     if disturb(cluster, op) {
@@ -278,6 +269,20 @@ fn perform(cluster: &mut Cluster, op: &Op) {
         // A refusal is a normal answer.
         let _answer = cluster.request(command);
     }
+}
+
+/// A service of so many replicas.
+pub(crate) fn create(replicas: u32, update: &UpdateSettings) -> Command {
+    let spec = ServiceSpec {
+        name: ServiceName::parse("web").unwrap(),
+        mode: Mode::Replicated { replicas },
+        template: Template::new(Image::parse("web:1").unwrap()),
+        placement: Placement::default(),
+        restart: RestartPolicy::default(),
+        update: update.clone(),
+        labels: std::collections::BTreeMap::new(),
+    };
+    Command::CreateService { spec: Box::new(spec.checked().unwrap()), by: by() }
 }
 
 fn disturb(cluster: &mut Cluster, op: &Op) -> bool {
@@ -307,16 +312,22 @@ fn disturb(cluster: &mut Cluster, op: &Op) -> bool {
         }
         Op::Drain(node, drain) => {
             let nodes: Vec<NodeId> = cluster.state().nodes().map(|node| node.id).collect();
+            let within = (*drain && *node == 2).then_some(secs(20));
             let node = nodes[*node as usize - 1];
             let availability = if *drain { Availability::Drain } else { Availability::Active };
-            let _answer = cluster.request(Command::SetAvailability { node, availability });
+            let _answer = cluster.request(Command::SetAvailability {
+                node,
+                availability,
+                within,
+                by: Actor::named("test"),
+            });
         }
         _ => return false,
     }
     true
 }
 
-fn command(service: &Service, freeze: Option<&Freeze>, op: &Op) -> Option<Command> {
+pub(crate) fn command(service: &Service, freeze: Option<&Freeze>, op: &Op) -> Option<Command> {
     let id = service.id;
     let steer = |steer| Command::SteerRollout { service: id, steer, by: by() };
     Some(match op {
@@ -375,8 +386,12 @@ fn settle(cluster: &mut Cluster) -> Result<(), String> {
     cluster.advance(secs(60));
     let nodes: Vec<NodeId> = cluster.state().nodes().map(|node| node.id).collect();
     for node in nodes {
-        let _answer =
-            cluster.request(Command::SetAvailability { node, availability: Availability::Active });
+        let _answer = cluster.request(Command::SetAvailability {
+            node,
+            availability: Availability::Active,
+            within: None,
+            by: Actor::named("test"),
+        });
     }
     // What was stable keeps working; what came after is as the history left it.
     let stable = web(cluster).and_then(|service| service.stable.or(Some(service.current)));
@@ -406,7 +421,7 @@ fn settle(cluster: &mut Cluster) -> Result<(), String> {
 }
 
 /// What people do about a release that waits for them; what never comes to an end by itself they take back.
-fn word_of_a_person(live: &Rollout, service: &Service, round: u32) -> Option<Command> {
+pub(crate) fn word_of_a_person(live: &Rollout, service: &Service, round: u32) -> Option<Command> {
     let steer = |steer| Some(Command::SteerRollout { service: service.id, steer, by: by() });
     if live.phase.is_back() {
         return None;
@@ -437,35 +452,40 @@ fn is_done(cluster: &Cluster) -> bool {
     released && settled
 }
 
-fn in_the_end(cluster: &mut Cluster) -> Result<(), String> {
+fn in_the_end(cluster: &Cluster) -> Result<(), String> {
     if let Some(broken) = cluster.broken() {
         return Err(broken.to_string());
     }
-    let Some(service) = web(cluster) else { return Ok(()) };
-    let waits = |cluster: &Cluster| {
-        let report = cluster.report().services.get(&service.id).cloned().unwrap_or_default();
-        let words: Vec<_> = report.waits.iter().map(|wait| wait.reason.to_string()).collect();
-        words.join("; ")
-    };
+    let behaves = |revision| cluster.behaviour(revision);
+    ended_well(cluster.state(), cluster.report(), behaves)
+}
+
+/// Every release has come to its end, and what behaves well runs.
+pub(crate) fn ended_well(
+    state: &State,
+    report: &Report,
+    behaves: impl Fn(RevisionNumber) -> Behaviour,
+) -> Result<(), String> {
+    let Some(service) = state.services().next() else { return Ok(()) };
+    let report = report.services.get(&service.id).cloned().unwrap_or_default();
+    let words: Vec<_> = report.waits.iter().map(|wait| wait.reason.to_string()).collect();
+    let waits = words.join("; ");
     if service.deleting {
-        return Err(format!("a deleted service is still there: {}", waits(cluster)));
+        return Err(format!("a deleted service is still there: {waits}"));
     }
-    let behaves = cluster.behaviour(service.current);
+    let behaves = behaves(service.current);
     if let Some(live) = &service.rollout {
         if behaves != Behaviour::Healthy && live.from.is_none() {
             return Ok(());
         }
         let (id, phase) = (live.id, live.phase);
-        return Err(format!("L1, L2: {id} does not end, it is {phase}: {}", waits(cluster)));
+        return Err(format!("L1, L2: {id} does not end, it is {phase}: {waits}"));
     }
     let well = behaves == Behaviour::Healthy || matches!(behaves, Behaviour::Slow { .. });
-    let report = cluster.report().services.get(&service.id).cloned().unwrap_or_default();
     if well && (report.ready != report.desired || !report.waits.is_empty()) {
         return Err(format!(
-            "{} of {} tasks are ready in the end: {}",
-            report.ready,
-            report.desired,
-            waits(cluster)
+            "{} of {} tasks are ready in the end: {waits}",
+            report.ready, report.desired
         ));
     }
     if well && service.stable != Some(service.current) {

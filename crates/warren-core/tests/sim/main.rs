@@ -5,6 +5,8 @@
 #![expect(clippy::print_stderr, reason = "tests say how much they did")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod away;
 mod histories;
 mod history;
+mod managers;
 mod scenarios;

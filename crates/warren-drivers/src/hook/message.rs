@@ -121,7 +121,7 @@ impl<'a> Facts<'a> {
             text: notice.moment.what.to_string(),
             trigger,
             reason,
-            actor: &notice.moment.by.0,
+            actor: &notice.moment.by.name,
             at: rfc3339(notice.moment.wall),
             at_unix_ms: notice.moment.wall.0,
         }

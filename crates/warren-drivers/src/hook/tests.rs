@@ -40,7 +40,7 @@ fn notice(url: &str) -> Notice {
         moment: Moment {
             at: ClusterTime::START,
             wall: WallTime(1_500),
-            by: Actor("mira".to_owned()),
+            by: Actor::named("mira".to_owned()),
             what,
         },
     }

@@ -4,6 +4,7 @@ use crate::runtime::Labels;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use warren_core::spec::{PinnedImage, Signal, Template};
 use warren_core::units::Bytes;
@@ -27,6 +28,23 @@ pub struct Dns {
     pub search: Vec<String>,
 }
 
+/// Files of this machine that a task may read. Each lies in `folder` under the path that the task is to have it at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileSet {
+    /// Where they are.
+    pub folder: PathBuf,
+    /// The absolute paths in the task.
+    pub targets: Vec<String>,
+}
+
+impl FileSet {
+    /// Where the file is that the task has at `target`.
+    #[must_use]
+    pub fn source(&self, target: &str) -> PathBuf {
+        self.folder.join(target.trim_start_matches('/'))
+    }
+}
+
 /// What a container is made from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ContainerSpec {
@@ -42,6 +60,8 @@ pub struct ContainerSpec {
     pub address: Ipv4Addr,
     /// Its resolver.
     pub dns: Dns,
+    /// Secrets and configs; absent without any.
+    pub files: Option<FileSet>,
 }
 
 /// How a container ended.

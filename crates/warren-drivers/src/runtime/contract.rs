@@ -8,11 +8,13 @@
     reason = "every check fails in the same way: the runtime broke it"
 )]
 
+mod files;
 mod images;
 mod io;
 mod life;
 mod limits;
 
+pub use files::*;
 pub use images::*;
 use io::all;
 pub use io::*;
@@ -140,6 +142,7 @@ macro_rules! runtime_contract {
             a_task_gets_its_environment_and_arguments,
             a_task_runs_as_its_user_in_its_folder,
             a_task_answers_on_its_address,
+            a_task_reads_its_files_and_nobody_writes_them,
             logs_tell_lines_streams_and_times,
             logs_follow_until_the_end,
             logs_cut_long_lines_and_keep_bytes,
@@ -225,6 +228,7 @@ impl<'a> Bench<'a> {
             network: network.name,
             address: Ipv4Addr::from(base + 10 + u32::from(task)),
             dns: Dns::default(),
+            files: None,
         }
     }
 

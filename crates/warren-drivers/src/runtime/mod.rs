@@ -15,7 +15,9 @@ mod measured;
 pub mod process;
 mod stream;
 
-pub use container::{Container, ContainerRef, ContainerSpec, ContainerState, Dns, Exit, Stats};
+pub use container::{
+    Container, ContainerRef, ContainerSpec, ContainerState, Dns, Exit, FileSet, Stats,
+};
 pub use error::RuntimeError;
 pub use image::{Credentials, PullProgress};
 pub use info::{Enforcement, NetworkSpec, RuntimeInfo, RuntimeKind};

@@ -30,6 +30,7 @@ mod store;
 mod supervise;
 mod tty;
 
+pub use lifecycle::owner;
 pub use supervise::supervise_main;
 
 use self::files::Root;

@@ -1,16 +1,19 @@
 //! Who calls.
 
-use super::Need;
+use super::{Line, Need};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use tonic::Extensions;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo, UdsConnectInfo};
+use tonic::transport::server::{TlsConnectInfo, UdsConnectInfo};
 use warren_core::State;
 use warren_core::node::Role;
 use warren_core::service::Actor;
 use warren_core::spec::RoleName;
 use warren_core::time::WallTime;
 use warren_wire::trust::{Fingerprint, TokenSecret, peer_of};
+
+/// From where somebody calls who uses the unix socket of this node.
+pub(super) const SOCKET: &str = "socket";
 
 /// Who sent a request, as far as the connection proves it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +38,8 @@ pub enum Caller {
         name: String,
         /// What they may do, and what they may agree to.
         roles: BTreeSet<String>,
+        /// From where, as far as the connection proves it.
+        from: String,
     },
     /// A machine with a certificate of this cluster that is none of its nodes any more.
     Removed {
@@ -67,10 +72,10 @@ impl Caller {
                 None => Self::Stranger { address: None },
             };
         }
-        let Some(remote) = extensions.get::<TlsConnectInfo<TcpConnectInfo>>() else {
+        let Some(remote) = extensions.get::<TlsConnectInfo<Line>>() else {
             return Self::Stranger { address: None };
         };
-        let address = remote.get_ref().remote_addr().map(|address| address.ip());
+        let address = Some(remote.get_ref().peer().ip());
         let shown = remote.peer_certs();
         let shown = shown.as_ref().and_then(|shown| shown.first());
         let Some(Ok(peer)) = shown.map(|shown| peer_of(shown)) else {
@@ -88,12 +93,18 @@ impl Caller {
 
     /// Whose access token has this secret, at `now` of the wall clock.
     #[must_use]
-    pub fn with_token(secret: &TokenSecret, state: &State, now: WallTime) -> Option<Self> {
+    pub fn with_token(
+        secret: &TokenSecret,
+        state: &State,
+        now: WallTime,
+        address: Option<IpAddr>,
+    ) -> Option<Self> {
         let hash = secret.hash();
         let token = state.access_tokens().find(|token| token.hash == hash)?;
         let roles = token.roles.iter().map(|role| role.as_str().to_owned()).collect();
         let name = token.name.as_str().to_owned();
-        (token.expires > now).then_some(Self::Person { name, roles })
+        let from = address.map(|address| address.to_string()).unwrap_or_default();
+        (token.expires > now).then_some(Self::Person { name, roles, from })
     }
 
     /// Whether the caller has what a call needs.
@@ -133,19 +144,32 @@ impl Caller {
     /// How events and the history call them.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        Actor(match self {
+        let name = match self {
             Self::Local { uid: 0 } => "root".to_owned(),
             Self::Local { uid } => format!("uid {uid}"),
             Self::Node { node, .. } | Self::Removed { node } => format!("node {node}"),
             Self::Person { name, .. } => name.clone(),
             Self::Stranger { address: Some(address) } => address.to_string(),
             Self::Stranger { address: None } => "unknown".to_owned(),
-        })
+        };
+        Actor { name, from: self.from() }
+    }
+
+    /// From where they call, as far as the connection proves it.
+    fn from(&self) -> String {
+        match self {
+            Self::Local { .. } => SOCKET.to_owned(),
+            Self::Person { from, .. } => from.clone(),
+            Self::Stranger { address } => {
+                address.map(|address| address.to_string()).unwrap_or_default()
+            }
+            Self::Node { .. } | Self::Removed { .. } => String::new(),
+        }
     }
 
     /// What a manager that trusts this one is to know of the caller.
     #[must_use]
-    pub(super) fn vouch(&self) -> Option<(String, String)> {
+    pub(super) fn vouch(&self) -> Option<(Actor, String)> {
         let roles = match self {
             Self::Local { .. } => "admin".to_owned(),
             Self::Person { roles, .. } => {
@@ -153,6 +177,6 @@ impl Caller {
             }
             Self::Node { .. } | Self::Removed { .. } | Self::Stranger { .. } => return None,
         };
-        Some((self.actor().0, roles))
+        Some((self.actor(), roles))
     }
 }

@@ -1,6 +1,7 @@
 //! Calls for the leader that came to another manager: sent on as they are, answers and streams included.
 
 use super::Caller;
+use super::caller::SOCKET;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tonic::body::Body;
@@ -16,6 +17,8 @@ use warren_wire::trust::node_name;
 const NAME: &str = "warren-caller";
 /// Their roles, with commas between.
 const ROLES: &str = "warren-caller-roles";
+/// From where they called, percent-encoded.
+const FROM: &str = "warren-caller-from";
 /// How often a request has been sent on already: once is enough.
 const HOPS: &str = "warren-hops";
 
@@ -55,11 +58,15 @@ impl Forward {
         // A stranger's word is not passed on: what lets them in is in the request.
         headers.remove(NAME);
         headers.remove(ROLES);
-        if let Some((name, roles)) = caller.vouch() {
+        headers.remove(FROM);
+        if let Some((by, roles)) = caller.vouch() {
             let value = |text: &str| HeaderValue::from_str(&encode(text));
-            if let (Ok(name), Ok(roles)) = (value(&name), value(&roles)) {
+            if let (Ok(name), Ok(roles), Ok(from)) =
+                (value(&by.name), value(&roles), value(&by.from))
+            {
                 headers.insert(NAME, name);
                 headers.insert(ROLES, roles);
+                headers.insert(FROM, from);
             }
         }
         let channel = self.channel(node, address)?;
@@ -87,13 +94,17 @@ impl Forward {
     }
 }
 
-/// Who is behind a request that a manager sent on.
-pub(super) fn vouched(headers: &HeaderMap) -> Option<Caller> {
+/// Who is behind a request that the manager `via` sent on.
+pub(super) fn vouched(headers: &HeaderMap, via: &str) -> Option<Caller> {
     let text = |key| headers.get(key).and_then(|value: &HeaderValue| value.to_str().ok());
     let (name, roles) = (text(NAME)?, text(ROLES)?);
     let roles: BTreeSet<String> =
         decode(roles).split(',').filter(|role| !role.is_empty()).map(str::to_owned).collect();
-    Some(Caller::Person { name: decode(name), roles })
+    let from = match decode(text(FROM).unwrap_or_default()) {
+        from if from == SOCKET => format!("{from} of {via}"),
+        from => from,
+    };
+    Some(Caller::Person { name: decode(name), roles, from })
 }
 
 /// A header holds visible ASCII only: the rest, and the per cent sign, as `%` and two digits.
@@ -136,13 +147,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_comes_through_a_header(name in ".*", role in "[a-z-]{1,20}") {
-            let caller = Caller::Person { name, roles: [role].into() };
-            let (name, roles) = caller.vouch().unwrap();
+        fn any_name_comes_through_a_header(name in ".*", role in "[a-z-]{1,20}", from in ".*") {
+            prop_assume!(from != SOCKET);
+            let caller = Caller::Person { name, roles: [role].into(), from };
+            let (by, roles) = caller.vouch().unwrap();
             let mut headers = HeaderMap::new();
-            headers.insert(NAME, HeaderValue::from_str(&encode(&name)).unwrap());
+            headers.insert(NAME, HeaderValue::from_str(&encode(&by.name)).unwrap());
             headers.insert(ROLES, HeaderValue::from_str(&encode(&roles)).unwrap());
-            prop_assert_eq!(vouched(&headers), Some(caller));
+            headers.insert(FROM, HeaderValue::from_str(&encode(&by.from)).unwrap());
+            prop_assert_eq!(vouched(&headers, "n2"), Some(caller));
         }
 
         #[test]
@@ -154,8 +167,19 @@ mod tests {
     #[test]
     fn only_known_people_are_vouched_for() {
         assert_eq!(Caller::Stranger { address: None }.vouch(), None);
-        let root = Caller::Local { uid: 0 }.vouch();
-        assert_eq!(root, Some(("root".to_owned(), "admin".to_owned())));
-        assert_eq!(vouched(&HeaderMap::new()), None);
+        let (root, roles) = Caller::Local { uid: 0 }.vouch().unwrap();
+        assert_eq!((root.name.as_str(), root.from.as_str()), ("root", SOCKET));
+        assert_eq!(roles, "admin");
+        assert_eq!(vouched(&HeaderMap::new(), "n2"), None);
+    }
+
+    #[test]
+    fn whose_socket_it_was_is_told_by_the_certificate_of_the_manager_that_sent_it_on() {
+        let mut headers = HeaderMap::new();
+        for (key, value) in [(NAME, "root"), (ROLES, "admin"), (FROM, SOCKET)] {
+            headers.insert(key, HeaderValue::from_static(value));
+        }
+        let by = vouched(&headers, "n2").unwrap().actor();
+        assert_eq!((by.name.as_str(), by.from.as_str()), ("root", "socket of n2"));
     }
 }

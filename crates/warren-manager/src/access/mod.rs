@@ -5,9 +5,14 @@
 mod caller;
 mod forward;
 mod gate;
+mod line;
+mod rates;
 mod table;
+mod visitors;
 
 pub use caller::Caller;
 pub use forward::Forward;
 pub use gate::{Gate, GateLayer};
+pub use line::{Busy, Line, Rest};
 pub(crate) use table::Need;
+pub use visitors::{Full, Limits, Visitors};

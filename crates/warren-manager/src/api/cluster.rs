@@ -1,16 +1,32 @@
 //! The cluster as a whole. Answers also where nobody leads: that is what one asks then.
 
 use super::actor::actor;
-use super::{Api, CALL_TIMEOUT};
+use super::read::Reading;
+use super::{Api, CALL_TIMEOUT, Look};
 use tonic::{Request, Response, Status};
 use v1::clusters_server::Clusters;
 use warren_core::id::NodeId;
 use warren_core::member::JoinToken;
 use warren_raft::Leadership;
-use warren_wire::v1;
+use warren_wire::status::ApiError;
+use warren_wire::{convert, v1};
+
+/// Entries of one page, some hundred bytes each: far below what a response may have.
+const AUDIT_PAGE_MAX: u32 = 1_000;
 
 #[tonic::async_trait]
 impl Clusters for Api {
+    type BackupStream = super::backup::Parts;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let by = actor(&request);
+        let work = Box::pin(self.read_all(by));
+        self.call("Backup", CALL_TIMEOUT, work).await
+    }
+
     async fn get_cluster(
         &self,
         _request: Request<v1::GetClusterRequest>,
@@ -61,6 +77,26 @@ impl Clusters for Api {
         let by = actor(&request);
         let work = Box::pin(self.revoke_access(request.into_inner(), by));
         self.call("RevokeAccessToken", CALL_TIMEOUT, work).await
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<v1::ListAuditRequest>,
+    ) -> Result<Response<v1::ListAuditResponse>, Status> {
+        let how = Reading::of(&request);
+        let request = request.into_inner();
+        let show = |look: &Look| {
+            let limit = match request.limit {
+                0 => AUDIT_PAGE_MAX,
+                limit if limit > AUDIT_PAGE_MAX => {
+                    let message = format!("{limit} is more than {AUDIT_PAGE_MAX}");
+                    return Err(ApiError::field("limit", message));
+                }
+                limit => limit,
+            };
+            Ok(convert::audit::page(look.state.audit(), request.from, limit as usize))
+        };
+        self.read("ListAudit", how, show).await
     }
 }
 
@@ -121,6 +157,7 @@ impl Api {
             dns_addresses: self.backend.info.dns_addresses.borrow().clone(),
             managers: self.managers(),
             join_tokens: look.state.join_tokens().map(shown_token).collect(),
+            feature_level: cluster.map_or(0, |cluster| cluster.level.0),
         }
     }
 }
@@ -129,7 +166,7 @@ fn shown_token(token: &JoinToken) -> v1::JoinTokenInfo {
     v1::JoinTokenInfo {
         role: token.role.to_string(),
         expires_unix_ms: token.expires.0,
-        by: token.by.0.clone(),
+        by: token.by.name.clone(),
     }
 }
 

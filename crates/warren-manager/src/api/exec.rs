@@ -9,6 +9,8 @@ use futures::stream::{self, BoxStream};
 use tonic::{Status, Streaming};
 use v1::exec_request::Message;
 use v1::exec_response;
+use warren_core::command::{Command, Witnessed};
+use warren_core::service::Actor;
 use warren_core::spec::COMMAND_BYTES_MAX;
 use warren_wire::status::{ApiError, Code};
 use warren_wire::v1::relay_reply::Reply;
@@ -28,6 +30,7 @@ impl Api {
     pub(super) async fn executed(
         &self,
         mut requests: Streaming<ExecRequest>,
+        by: Actor,
     ) -> Result<BoxStream<'static, Result<ExecResponse, Status>>, ApiError> {
         let first = requests.message().await?.and_then(|request| request.message);
         let Some(Message::Start(mut start)) = first else {
@@ -39,6 +42,13 @@ impl Api {
         let observed = look.sources().observed;
         let task = named.running(&start.task_id, |task| observed.is_ready(task))?;
         start.task_id = task.id.to_string();
+        // The program alone: what is typed after it may be secret.
+        let program = start.command.first().cloned().unwrap_or_default();
+        let service = look.state.service(task.service);
+        let service = service.map(|service| service.spec.name.to_string()).unwrap_or_default();
+        let target = format!("{service}.{}", task.slot);
+        self.propose(Command::Witness { by, action: Witnessed::Exec, target, detail: program })
+            .await?;
         let (input, replies) = self.backend.reach.exec(task.node, start).await?;
         let open = OpenStream::new("Exec");
         let steps = stream::select(typed(requests, input), written(replies));

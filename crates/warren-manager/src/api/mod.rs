@@ -4,10 +4,12 @@
 //! set of routes, [`server`] a server with the limits that a public port needs.
 
 mod actor;
+mod backup;
 mod cluster;
 mod errors;
 mod events;
 mod exec;
+mod files;
 mod health;
 mod logs;
 mod lookup;
@@ -15,6 +17,8 @@ pub mod metrics;
 mod nodes;
 mod plan;
 mod reach;
+mod read;
+mod rebalance;
 mod rollouts;
 mod router;
 mod services;
@@ -29,10 +33,13 @@ mod tests;
 
 pub(crate) use errors::proposed;
 pub use health::HealthReport;
+pub(crate) use nodes::check_leave;
 pub use reach::{Input, Reach, Replies};
+pub(crate) use read::OR_OLDER;
 pub use router::{REQUESTS_PER_CONNECTION_MAX, Served, router, server};
 
 use crate::leader::{ManagerHandle, Published};
+use crate::vault::Vault;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -48,6 +55,7 @@ use warren_core::report::Report;
 use warren_core::time::ClusterTime;
 use warren_raft::{Leadership, Raft};
 use warren_wire::status::{ApiError, Code};
+use warren_wire::trust::SealKey;
 use warren_wire::v1;
 use warren_wire::view::Sources;
 
@@ -63,6 +71,8 @@ pub struct Info {
     pub version: String,
     /// Where the resolvers of its node listen.
     pub dns_addresses: watch::Receiver<Vec<String>>,
+    /// What opens the cluster's sealed data, once this manager has it.
+    pub seal: watch::Receiver<Option<SealKey>>,
 }
 
 /// What the API stands on.
@@ -73,6 +83,8 @@ pub struct Backend {
     pub published: watch::Receiver<Option<Arc<Published>>>,
     /// The way into nodes.
     pub reach: Arc<dyn Reach>,
+    /// Seals secrets.
+    pub vault: Vault,
     /// What this manager says of itself.
     pub info: Info,
     /// Ends every stream.
@@ -121,6 +133,7 @@ impl Backend {
             raft: manager.raft().clone(),
             published: manager.published(),
             reach: Arc::new(manager.relay()),
+            vault: manager.vault(),
             info,
             shutdown,
         }

@@ -1,6 +1,7 @@
 //! Releases: show them and steer them.
 
 use super::actor::{actor, caller};
+use super::read::Reading;
 use super::{Api, CALL_TIMEOUT, Look, lookup};
 use crate::freeze::is_window;
 use futures::stream::BoxStream;
@@ -24,13 +25,13 @@ impl Rollouts for Api {
         &self,
         request: Request<v1::GetRolloutRequest>,
     ) -> Answer<v1::GetRolloutResponse> {
+        let how = Reading::of(&request);
         let text = request.into_inner().service_id;
-        let work = Box::pin(async move {
-            let look = self.look().await?;
+        let show = |look: &Look| {
             let service = lookup::service(&look.state, &text)?;
-            Ok(v1::GetRolloutResponse { rollout: Some(live_or_last(&look, &service)?) })
-        });
-        self.call("GetRollout", CALL_TIMEOUT, work).await
+            Ok(v1::GetRolloutResponse { rollout: Some(live_or_last(look, &service)?) })
+        };
+        self.read("GetRollout", how, show).await
     }
 
     async fn watch_rollout(
@@ -49,13 +50,13 @@ impl Rollouts for Api {
         &self,
         request: Request<v1::ListRolloutsRequest>,
     ) -> Answer<v1::ListRolloutsResponse> {
+        let how = Reading::of(&request);
         let text = request.into_inner().service_id;
-        let work = Box::pin(async move {
-            let look = self.look().await?;
+        let show = |look: &Look| {
             let service = lookup::service(&look.state, &text)?;
             Ok(v1::ListRolloutsResponse { rollouts: look.sources().rollouts(&service) })
-        });
-        self.call("ListRollouts", CALL_TIMEOUT, work).await
+        };
+        self.read("ListRollouts", how, show).await
     }
 
     async fn pause_rollout(
@@ -153,10 +154,10 @@ impl Rollouts for Api {
 
     async fn list_freezes(
         &self,
-        _request: Request<v1::ListFreezesRequest>,
+        request: Request<v1::ListFreezesRequest>,
     ) -> Answer<v1::ListFreezesResponse> {
-        let work = Box::pin(async move {
-            let state = self.look().await?.state;
+        let show = |look: &Look| {
+            let state = &look.state;
             let mut services: Vec<_> = state.services().collect();
             services.sort_by_key(|service| &service.spec.name);
             let all = state.freeze().map(|freeze| view::freeze(freeze, ""));
@@ -164,8 +165,8 @@ impl Rollouts for Api {
                 Some(view::freeze(service.frozen.as_ref()?, service.spec.name.as_str()))
             });
             Ok(v1::ListFreezesResponse { freezes: all.into_iter().chain(own).collect() })
-        });
-        self.call("ListFreezes", CALL_TIMEOUT, work).await
+        };
+        self.read("ListFreezes", Reading::of(&request), show).await
     }
 }
 

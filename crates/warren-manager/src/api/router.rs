@@ -11,6 +11,7 @@ use warren_wire::channel::{
 use warren_wire::v1;
 use warren_wire::v1::clusters_server::ClustersServer;
 use warren_wire::v1::events_server::EventsServer;
+use warren_wire::v1::files_server::FilesServer;
 use warren_wire::v1::nodes_server::NodesServer;
 use warren_wire::v1::rollouts_server::RolloutsServer;
 use warren_wire::v1::services_server::ServicesServer;
@@ -70,6 +71,7 @@ pub fn router(api: &Api) -> Result<Served, tonic_reflection::server::Error> {
         NodesServer::<Api>::NAME,
         ClustersServer::<Api>::NAME,
         EventsServer::<Api>::NAME,
+        FilesServer::<Api>::NAME,
         RolloutsServer::<Api>::NAME,
     ];
     let routes = Routes::new(limited!(ServicesServer, api.clone()))
@@ -77,6 +79,7 @@ pub fn router(api: &Api) -> Result<Served, tonic_reflection::server::Error> {
         .add_service(limited!(NodesServer, api.clone()))
         .add_service(limited!(ClustersServer, api.clone()))
         .add_service(limited!(EventsServer, api.clone()))
+        .add_service(limited!(FilesServer, api.clone()))
         .add_service(limited!(RolloutsServer, api.clone()))
         .add_service(health)
         .add_service(reflection(&services).build_v1()?)

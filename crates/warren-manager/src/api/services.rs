@@ -1,8 +1,9 @@
 //! Services: make, change, show.
 
 use super::actor::actor;
+use super::read::Reading;
 use super::rollouts::bounded;
-use super::{Api, CALL_TIMEOUT, RESOLVE_CALL_TIMEOUT, lookup, update};
+use super::{Api, CALL_TIMEOUT, Look, RESOLVE_CALL_TIMEOUT, files, lookup, update, versions};
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use v1::services_server::Services;
@@ -88,9 +89,9 @@ impl Services for Api {
         &self,
         request: Request<v1::GetServiceRequest>,
     ) -> Answer<v1::GetServiceResponse> {
+        let how = Reading::of(&request);
         let text = request.into_inner().service_id;
-        let work = Box::pin(async move {
-            let look = self.look().await?;
+        let show = |look: &Look| {
             let service = lookup::service(&look.state, &text)?;
             let sources = look.sources();
             Ok(v1::GetServiceResponse {
@@ -98,23 +99,22 @@ impl Services for Api {
                 tasks: sources.tasks_of(&service),
                 waits: sources.waits(&service),
             })
-        });
-        self.call("GetService", CALL_TIMEOUT, work).await
+        };
+        self.read("GetService", how, show).await
     }
 
     async fn list_services(
         &self,
-        _request: Request<v1::ListServicesRequest>,
+        request: Request<v1::ListServicesRequest>,
     ) -> Answer<v1::ListServicesResponse> {
-        let work = Box::pin(async move {
-            let look = self.look().await?;
+        let show = |look: &Look| {
             let sources = look.sources();
             let mut services: Vec<_> = look.state.services().collect();
             services.sort_by_key(|service| &service.spec.name);
             let services = services.into_iter().map(|service| sources.service(service)).collect();
             Ok(v1::ListServicesResponse { services })
-        });
-        self.call("ListServices", CALL_TIMEOUT, work).await
+        };
+        self.read("ListServices", Reading::of(&request), show).await
     }
 
     async fn watch_service(
@@ -129,20 +129,38 @@ impl Services for Api {
         self.call("WatchService", CALL_TIMEOUT, work).await
     }
 
+    async fn plan_rebalance(
+        &self,
+        request: Request<v1::PlanRebalanceRequest>,
+    ) -> Answer<v1::RebalancePlan> {
+        let service = request.into_inner().service_id;
+        let work = Box::pin(async move { self.planned_rebalance(&service).await });
+        self.call("PlanRebalance", CALL_TIMEOUT, work).await
+    }
+
+    async fn rebalance(&self, request: Request<v1::RebalanceRequest>) -> Answer<v1::RebalancePlan> {
+        let by = actor(&request);
+        let service = request.into_inner().service_id;
+        let work = Box::pin(async move { self.rebalanced(&service, &by).await });
+        self.call("Rebalance", CALL_TIMEOUT, work).await
+    }
+
     async fn get_service_version(
         &self,
         request: Request<v1::GetServiceVersionRequest>,
     ) -> Answer<v1::GetServiceVersionResponse> {
-        let work = Box::pin(self.version(request.into_inner()));
-        self.call("GetServiceVersion", CALL_TIMEOUT, work).await
+        let how = Reading::of(&request);
+        let request = request.into_inner();
+        self.read("GetServiceVersion", how, |look| versions::one(look, &request)).await
     }
 
     async fn list_versions(
         &self,
         request: Request<v1::ListVersionsRequest>,
     ) -> Answer<v1::ListVersionsResponse> {
-        let work = Box::pin(self.versions(request.into_inner()));
-        self.call("ListVersions", CALL_TIMEOUT, work).await
+        let how = Reading::of(&request);
+        let request = request.into_inner();
+        self.read("ListVersions", how, |look| versions::all(look, &request)).await
     }
 
     async fn plan_update(
@@ -165,9 +183,9 @@ impl Services for Api {
         &self,
         request: Request<v1::ExplainServiceRequest>,
     ) -> Answer<v1::ExplainServiceResponse> {
+        let how = Reading::of(&request);
         let text = request.into_inner().service_id;
-        let work = Box::pin(async move {
-            let look = self.look().await?;
+        let show = |look: &Look| {
             let sources = look.sources();
             let waits = if text.is_empty() {
                 look.state.services().flat_map(|service| sources.waits(service)).collect()
@@ -175,8 +193,8 @@ impl Services for Api {
                 sources.waits(&*lookup::service(&look.state, &text)?)
             };
             Ok(v1::ExplainServiceResponse { waits })
-        });
-        self.call("ExplainService", CALL_TIMEOUT, work).await
+        };
+        self.read("ExplainService", how, show).await
     }
 }
 
@@ -193,6 +211,7 @@ impl Api {
             return Err(taken(service));
         }
         check_needs(&state, &spec)?;
+        files::pin(&state, &mut spec.template)?;
         if !request.skip_resolve {
             let (image, pull) = (spec.template.image.clone(), spec.template.pull);
             let field = "spec.template.image";
@@ -261,6 +280,7 @@ impl Api {
         let field = if named { "image" } else { "spec.template.image" };
         let mut spec = update::overlay(&service.spec, request)?;
         check_needs(state, &spec)?;
+        files::pin(state, &mut spec.template)?;
         if let Some(wanted) = update::resolution(&service.spec, &spec, named) {
             if request.skip_resolve {
                 spec.template.pinned = None;

@@ -1,6 +1,8 @@
 //! Tasks: show them and reach into them.
 
-use super::{Api, CALL_TIMEOUT, lookup};
+use super::actor::actor;
+use super::read::Reading;
+use super::{Api, CALL_TIMEOUT, Look, lookup};
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 use v1::tasks_server::Tasks;
@@ -16,8 +18,9 @@ impl Tasks for Api {
         &self,
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
-        let work = Box::pin(self.listed(request.into_inner()));
-        self.call("ListTasks", CALL_TIMEOUT, work).await
+        let how = Reading::of(&request);
+        let request = request.into_inner();
+        self.read("ListTasks", how, |look| listed(look, &request)).await
     }
 
     async fn logs(
@@ -32,31 +35,26 @@ impl Tasks for Api {
         &self,
         request: Request<Streaming<v1::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
+        let by = actor(&request);
         let requests = request.into_inner();
-        self.call("Exec", CALL_TIMEOUT, Box::pin(self.executed(requests))).await
+        self.call("Exec", CALL_TIMEOUT, Box::pin(self.executed(requests, by))).await
     }
 }
 
-impl Api {
-    async fn listed(
-        &self,
-        request: v1::ListTasksRequest,
-    ) -> Result<v1::ListTasksResponse, ApiError> {
-        let look = self.look().await?;
-        let state = &look.state;
-        let node = match request.node_id.as_str() {
-            "" => None,
-            text => Some(lookup::node(state, text)?.id),
-        };
-        let mut services = match request.service_id.as_str() {
-            "" => state.services().cloned().collect(),
-            text => vec![lookup::service(state, text)?],
-        };
-        services.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
-        let sources = look.sources();
-        let node = node.map(|id| id.to_string());
-        let on_node = |task: &v1::Task| node.as_ref().is_none_or(|node| task.node_id == *node);
-        let tasks = services.iter().flat_map(|service| sources.tasks_of(service));
-        Ok(v1::ListTasksResponse { tasks: tasks.filter(on_node).collect() })
-    }
+fn listed(look: &Look, request: &v1::ListTasksRequest) -> Result<v1::ListTasksResponse, ApiError> {
+    let state = &look.state;
+    let node = match request.node_id.as_str() {
+        "" => None,
+        text => Some(lookup::node(state, text)?.id),
+    };
+    let mut services = match request.service_id.as_str() {
+        "" => state.services().cloned().collect(),
+        text => vec![lookup::service(state, text)?],
+    };
+    services.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
+    let sources = look.sources();
+    let node = node.map(|id| id.to_string());
+    let on_node = |task: &v1::Task| node.as_ref().is_none_or(|node| task.node_id == *node);
+    let tasks = services.iter().flat_map(|service| sources.tasks_of(service));
+    Ok(v1::ListTasksResponse { tasks: tasks.filter(on_node).collect() })
 }

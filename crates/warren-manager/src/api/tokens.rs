@@ -97,7 +97,7 @@ impl Api {
             name: token.name.to_string(),
             roles: token.roles.iter().map(ToString::to_string).collect(),
             expires_unix_ms: token.expires.0,
-            by: token.by.0.clone(),
+            by: token.by.name.clone(),
         });
         Ok(v1::ListAccessTokensResponse { tokens: tokens.collect() })
     }

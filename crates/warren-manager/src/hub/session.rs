@@ -4,10 +4,12 @@ use super::{Done, Event, Hub, REGISTRATIONS_MAX, RESYNC_AFTER, RESYNC_HELD_AFTER
 use crate::dispatcher::{self, Position, Stops};
 use crate::metrics;
 use crate::reports::Ack;
+use crate::telling::{Parts, Telling};
 use futures::Stream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -15,6 +17,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming};
 use warren_core::command::{Applied, Command, Rejection};
 use warren_core::id::NodeId;
+use warren_core::level::{self, Level};
 use warren_core::node::{Node, Role};
 use warren_core::traffic::TrafficView;
 use warren_raft::ProposeError;
@@ -88,6 +91,8 @@ pub(super) struct Session {
     pub(super) sent: Instant,
     /// Whether the node holds a Full back.
     pub(super) held: bool,
+    /// When the agent last said something.
+    pub(super) heard: Instant,
 }
 
 /// What goes to an agent: control messages first, then where traffic goes, requests when there is nothing else. It
@@ -97,20 +102,26 @@ pub(super) struct Session {
 /// skips what came in between.
 pub(crate) struct Outbound {
     control: mpsc::Receiver<ManagerMessage>,
-    views: WatchStream<Option<Arc<TrafficView>>>,
+    views: WatchStream<Option<Arc<Telling>>>,
     told: Option<Arc<TrafficView>>,
+    /// The fingerprint of the view that the agent had when it came.
+    held: Vec<u8>,
+    /// What is left of the messages that lead to `told`.
+    parts: Parts,
     lane: mpsc::Receiver<ManagerMessage>,
 }
 
 impl Outbound {
-    fn traffic(&mut self, view: Arc<TrafficView>) -> Option<ManagerMessage> {
-        let traffic = match &self.told {
-            None => Some(convert::traffic::full(&view)),
-            Some(told) => convert::traffic::changes(told, &view),
-        };
-        self.told = Some(view);
+    /// The next message of where traffic goes, from the view that is told now.
+    fn next_part(&mut self) -> Option<ManagerMessage> {
+        let part = self.parts.next()?;
         metrics::sent("traffic");
-        Some(ManagerMessage { message: Some(ToAgent::Traffic(traffic?)) })
+        Some(ManagerMessage { message: Some(ToAgent::Traffic(part)) })
+    }
+
+    fn begin(&mut self, telling: &Telling) {
+        self.parts = telling.from(self.told.as_ref(), &self.held);
+        self.told = Some(Arc::clone(telling.view()));
     }
 }
 
@@ -121,9 +132,14 @@ impl Stream for Outbound {
         if let Poll::Ready(message) = self.control.poll_recv(cx) {
             return Poll::Ready(message.map(Ok));
         }
-        while let Poll::Ready(Some(view)) = Pin::new(&mut self.views).poll_next(cx) {
-            if let Some(message) = view.and_then(|view| self.traffic(view)) {
+        loop {
+            if let Some(message) = self.next_part() {
                 return Poll::Ready(Some(Ok(message)));
+            }
+            match Pin::new(&mut self.views).poll_next(cx) {
+                Poll::Ready(Some(Some(telling))) => self.begin(&telling),
+                Poll::Ready(Some(None)) => {}
+                Poll::Ready(None) | Poll::Pending => break,
             }
         }
         match self.lane.poll_recv(cx) {
@@ -146,7 +162,11 @@ impl Hub {
             Ok(register) => register,
             Err(error) => return arrival.refuse("invalid", error.into()),
         };
-        let known = self.state.nodes().find(|node| node.key == arrival.hello.key);
+        let known = self.state.node_with_key(&arrival.hello.key);
+        if let Some(why) = known.and_then(|node| self.is_elsewhere(node, &arrival.hello)) {
+            let error = ApiError::new(Code::FailedPrecondition, why);
+            return arrival.refuse("copied", error);
+        }
         let was_down = known.is_some_and(|node| !node.up);
         if let Some(node) = known
             && says_nothing_new(node, &register)
@@ -161,6 +181,26 @@ impl Hub {
         });
     }
 
+    /// Why a node is not let in whose session another process has at this time: two machines with one identity would
+    /// take each other's tasks away. A process that has ended leaves its session at once, or with its lease where its
+    /// machine went with it.
+    fn is_elsewhere(&self, node: &Node, hello: &v1::Hello) -> Option<String> {
+        let session = self.sessions.get(&node.id)?;
+        let lease = Duration::from_millis(self.lease_ms());
+        (session.boot != hello.boot && session.heard.elapsed() < lease).then(|| {
+            format!(
+                "{} ({}) has a session already, at {}, and this is another process, at {}: was its data directory \
+                 copied? Stop one of the two and join it anew with an empty data directory. Where the other has just \
+                 ended, this one is let in within {} s",
+                node.id,
+                node.facts.hostname,
+                node.facts.address,
+                hello.address,
+                lease.as_secs().max(1)
+            )
+        })
+    }
+
     fn check(&self, hello: &v1::Hello) -> Result<(), ApiError> {
         let wrong = |problem: String| Err(ApiError::new(Code::FailedPrecondition, problem));
         let Some(cluster) = self.state.cluster() else {
@@ -173,6 +213,17 @@ impl Hub {
                  data directory",
                 cluster.id
             ));
+        }
+        if hello.cluster_id != 0 && hello.epoch > cluster.epoch {
+            return wrong(format!(
+                "this node is in epoch {} of its cluster, and this manager in epoch {}: the manager was left behind when \
+                 the cluster was restored; stop it, move its data directory away and join it anew",
+                hello.epoch, cluster.epoch
+            ));
+        }
+        let level = Level(hello.feature_level);
+        if let Some(why) = level::too_old(level, cluster.level, &hello.version) {
+            return wrong(why);
         }
         if !(hello.protocol_min..=hello.protocol_max).contains(&PROTOCOL) {
             return wrong(format!(
@@ -215,7 +266,8 @@ impl Hub {
         let digest = dispatcher::digest(&self.state, node);
         let at = Position { revision: hello.revision, digest };
         let (boot, sent) = (hello.boot, Instant::now());
-        let session = Session { id, boot, control, lane, reader, at, sent, held: false };
+        let session =
+            Session { id, boot, control, lane, reader, at, sent, held: false, heard: sent };
         self.sessions.insert(node, session);
         metrics::sessions(self.sessions.len());
         self.observer.connected(node, true);
@@ -229,7 +281,14 @@ impl Hub {
         }
         // Last, so that the welcome is in it already.
         let views = WatchStream::new(self.views.subscribe());
-        let outbound = Outbound { control: control_out, views, told: None, lane: lane_out };
+        let outbound = Outbound {
+            control: control_out,
+            views,
+            told: None,
+            held: hello.traffic_digest,
+            parts: Parts::default(),
+            lane: lane_out,
+        };
         if reply.send(Ok(outbound)).is_err() {
             self.close(node, Closed::Gone);
         }
@@ -279,6 +338,9 @@ impl Hub {
 
     /// What an agent says in its session.
     pub(super) fn listen(&mut self, node: NodeId, message: FromAgent) {
+        if let Some(session) = self.sessions.get_mut(&node) {
+            session.heard = Instant::now();
+        }
         match message {
             FromAgent::Hello(_) => {
                 tracing::warn!(%node, "session is closed: a second hello came in it");
@@ -296,6 +358,7 @@ impl Hub {
             FromAgent::Status(status) => self.take_status(node, status),
             FromAgent::Beat(beat) => {
                 self.observer.acked(node, beat.traffic_epoch, self.raft.now());
+                self.observer.troubled(node, beat.problems);
                 // A beat that is answered without a Full says that the node holds what it should.
                 self.compare(node, beat.revision, &beat.digest);
                 let (lease_ms, role) = (self.lease_ms(), self.role_of(node));

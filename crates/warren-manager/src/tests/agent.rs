@@ -50,6 +50,9 @@ pub(super) struct Attached {
     next_beat: Instant,
 }
 
+/// What a session begins with.
+type Answer = Result<tonic::Response<Streaming<ManagerMessage>>, Refusal>;
+
 impl Agent {
     pub(super) fn new(name: &str) -> Self {
         let facts = NodeFacts {
@@ -61,6 +64,7 @@ impl Agent {
             memory: Bytes::from_mib(4096),
             runtime: "fake 1".to_owned(),
             version: "0.1.0".to_owned(),
+            level: warren_core::level::Level::OURS,
         };
         let hello = v1::Hello {
             key: format!("key-{name}"),
@@ -95,19 +99,36 @@ impl Agent {
     pub(super) async fn attach_silently(mut self, site: &Site) -> Result<Attached, Refusal> {
         self.hello.revision = self.revision;
         self.hello.digest = assignment::digest(&self.assignments).to_vec();
-        let target = Target::Unix(site.socket().to_owned());
-        let channel = connect(&target).await.unwrap();
-        let (outbound, queue) = mpsc::channel(64);
-        let hello = FromAgent::Hello(self.hello.clone());
-        outbound.send(AgentMessage { message: Some(hello) }).await.unwrap();
-        let mut client = SessionsClient::new(channel);
-        let attached = soon("an answer to hello", client.attach(ReceiverStream::new(queue))).await;
+        let begun = Instant::now();
+        let (outbound, attached) = loop {
+            let (outbound, attached) = self.hello(site).await;
+            // As the real one: that its last session has ended is heard within a moment.
+            let early = attached.as_ref().is_err_and(|refusal| {
+                refusal.message().contains("has a session already")
+                    && begun.elapsed() < super::DEADLINE
+            });
+            if !early {
+                break (outbound, attached);
+            }
+        };
         let mut inbound = attached?.into_inner();
         let first = soon("a welcome", inbound.message()).await?;
         let Some(ToAgent::Welcome(welcome)) = first.and_then(|first| first.message) else {
             panic!("the first message is no welcome");
         };
         Ok(Attached { agent: self, welcome, outbound, inbound, next_beat: Instant::now() })
+    }
+
+    /// Says hello, and gives the answer.
+    async fn hello(&self, site: &Site) -> (mpsc::Sender<AgentMessage>, Answer) {
+        let target = Target::Unix(site.socket().to_owned());
+        let channel = connect(&target).await.unwrap();
+        let (outbound, queue) = mpsc::channel(64);
+        let hello = FromAgent::Hello(self.hello.clone());
+        outbound.send(AgentMessage { message: Some(hello) }).await.unwrap();
+        let mut client = SessionsClient::new(channel);
+        let attached = client.attach(ReceiverStream::new(queue));
+        (outbound, soon("an answer to hello", attached).await)
     }
 
     fn take(&mut self, message: ToAgent) -> Vec<TaskId> {
@@ -133,7 +154,8 @@ impl Agent {
                 self.obey()
             }
             ToAgent::Traffic(traffic) => {
-                self.view = convert::traffic::merge(&self.view, traffic).unwrap();
+                let traffic = convert::traffic::decode(&traffic).unwrap();
+                convert::traffic::merge_into(&mut self.view, traffic).unwrap();
                 Vec::new()
             }
             ToAgent::StatusAck(ack) => {
@@ -173,6 +195,7 @@ pub(crate) fn status(phase: Phase, ready: bool) -> Status {
         healthy: None,
         restarts: 0,
         waiting: false,
+        unseen: false,
         detail: String::new(),
         end: phase.is_final().then(End::default),
     }
@@ -255,6 +278,7 @@ impl Attached {
             traffic_epoch: self.agent.view.epoch,
             cpu_milli: 0,
             memory_bytes: 0,
+            problems: Vec::new(),
         };
         self.send(FromAgent::Beat(beat)).await;
     }

@@ -7,11 +7,11 @@ use warren_core::command::Command;
 use warren_core::service::Actor;
 
 fn held_by(state: &State, by: &str) -> bool {
-    state.freeze().is_some_and(|freeze| freeze.by.0 == by)
+    state.freeze().is_some_and(|freeze| freeze.by.name == by)
 }
 
 async fn freeze(site: &Site, reason: Option<&str>) {
-    let (reason, by) = (reason.map(str::to_owned), Actor("ann".to_owned()));
+    let (reason, by) = (reason.map(str::to_owned), Actor::named("ann".to_owned()));
     let seen = site.state().freeze().cloned();
     site.apply(Command::SetFreeze { service: None, reason, by, seen }).await.unwrap();
 }

@@ -99,7 +99,7 @@ async fn a_canary_is_shown_while_it_runs_and_counted_once() {
     assert_eq!(counted(&state, seen), [Count::Promoted, Count::Promoted]);
 
     let seen = state.applied();
-    let by = Actor("mira".to_owned());
+    let by = Actor::named("mira".to_owned());
     site.apply(back(web, &by)).await.unwrap();
     let state = rest(&site, &mut node, web).await;
     let (strategy, trigger) = (Strategy::Canary, Trigger::Manual);
@@ -131,7 +131,7 @@ async fn a_switch_is_counted_and_timed() {
     let [Count::Switched, Count::SwitchSeen(took)] = times[..] else { panic!("{times:?}") };
     assert!(took < Duration::from_secs(30), "{took:?}");
     let seen = state.applied();
-    site.apply(back(web, &Actor("mira".to_owned()))).await.unwrap();
+    site.apply(back(web, &Actor::named("mira".to_owned()))).await.unwrap();
     let state = rest(&site, &mut node, web).await;
     let (strategy, trigger, outcome) = (Strategy::BlueGreen, Trigger::Manual, Outcome::RolledBack);
     let ended = Count::Deployed { strategy, outcome, took: None };

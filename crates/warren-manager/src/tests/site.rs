@@ -157,7 +157,8 @@ impl Site {
 
     pub(super) async fn create(&self, name: &str, replicas: u32) -> ServiceId {
         let spec = Box::new(service(name, replicas));
-        match self.apply(Command::CreateService { spec, by: Actor("test".to_owned()) }).await {
+        match self.apply(Command::CreateService { spec, by: Actor::named("test".to_owned()) }).await
+        {
             Ok(Applied::Service { id, .. }) => id,
             other => panic!("{other:?}"),
         }
@@ -174,7 +175,7 @@ impl Site {
         let mut spec = Box::new(found.spec.clone());
         spec.template.image = Image::parse(image).unwrap();
         change(&mut spec.update);
-        let (expect, by) = (found.generation, Actor("test".to_owned()));
+        let (expect, by) = (found.generation, Actor::named("test".to_owned()));
         let cause = String::new();
         let freeze_override = None;
         let update = Command::UpdateService { service, expect, spec, by, cause, freeze_override };

@@ -109,7 +109,7 @@ impl World {
     }
 
     fn run(&mut self, op: &Op) -> Option<()> {
-        let by = Actor("test".to_owned());
+        let by = Actor::named("test".to_owned());
         let command = match op {
             Op::Register(node, address) => register(*node, *address),
             Op::Create(nth) => {
@@ -163,6 +163,7 @@ impl World {
                     phase: Phase::Running,
                     ready_since: ready.then_some(ClusterTime::START),
                     unready_since: None,
+                    unseen: false,
                     healthy: None,
                     restarts: 0,
                     detail: String::new(),
@@ -191,6 +192,7 @@ fn register(node: u8, address: u8) -> Command {
             memory: Bytes::from_mib(4096),
             runtime: "sim".to_owned(),
             version: "0.1.0".to_owned(),
+            level: warren_core::level::Level::OURS,
         }),
         subnet: None,
         labels: BTreeMap::new(),
@@ -225,11 +227,17 @@ proptest! {
         for node in 0..3 {
             world.apply(register(node, 0));
         }
-        world.apply(Command::SetAvailability { node: NodeId(1), availability: Availability::Active });
+        world.apply(Command::SetAvailability {
+        node: NodeId(1),
+        availability: Availability::Active,
+            within: None,
+        by: Actor::named("test"),
+    });
         let mut told = world.state.clone();
         let mut traffic = Traffic::new(&told, &world.observed);
         let mut view = traffic::TrafficView::default();
-        view = convert::traffic::merge(&view, convert::traffic::full(traffic.told())).unwrap();
+        let all = convert::traffic::full(traffic.told(), traffic.told().digest());
+        view = convert::traffic::merge(&view, all).unwrap();
         let mut copies: BTreeMap<NodeId, Copy> = BTreeMap::new();
         for op in ops.iter().chain([&Op::Tell]) {
             world.run(op);
@@ -243,9 +251,12 @@ proptest! {
             let changed = traffic.refresh(&world.state, &world.observed).is_some();
             prop_assert!(!traffic.is_behind());
             prop_assert!(changed || **traffic.told() == *before);
-            if let Some(message) = convert::traffic::changes(&before, traffic.told()) {
+            let digest = traffic.told().digest();
+            if let Some(message) = convert::traffic::changes(&before, traffic.told(), digest) {
+                prop_assert!(digest != before.digest());
                 view = convert::traffic::merge(&view, message).unwrap();
             }
+            prop_assert_eq!(view.digest(), digest);
             let whole = traffic::view(&world.state, &world.observed);
             prop_assert_eq!(&**traffic.told(), &whole);
             prop_assert_eq!(&view, &whole);

@@ -36,7 +36,7 @@ async fn a_service_comes_up_scales_and_goes() {
     let addresses: BTreeSet<_> = node.agent.assignments.values().map(|a| a.address).collect();
     assert_eq!(addresses.len(), 3, "each task has an address of its own");
 
-    let by = Actor("test".to_owned());
+    let by = Actor::named("test".to_owned());
     let down = Command::ScaleService { service: web, expect: None, replicas: 1, by: by.clone() };
     site.apply(down).await.unwrap();
     let scaled = site.until("one task is left", |state| {

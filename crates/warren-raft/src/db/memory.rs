@@ -18,6 +18,7 @@ struct Inner {
     log: BTreeMap<u64, Vec<u8>>,
     values: BTreeMap<Key, Vec<u8>>,
     snapshot: Option<Vec<u8>>,
+    nearly_full: bool,
     full: bool,
     broken: bool,
 }
@@ -34,13 +35,21 @@ impl MemoryDisk {
         self.lock().full = full;
     }
 
+    /// From now on has so little room that no new writes are to be taken, though what Raft writes by itself still fits;
+    /// or has room again.
+    pub fn set_nearly_full(&self, nearly_full: bool) {
+        self.lock().nearly_full = nearly_full;
+    }
+
     /// From now on fails every write, as a disk does that is coming to its end; or works again.
     pub fn set_broken(&self, broken: bool) {
         self.lock().broken = broken;
     }
 
+    /// Whether no new writes are to be taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.lock().full
+        let inner = self.lock();
+        inner.full || inner.nearly_full
     }
 
     pub(crate) fn save_snapshot(&self, bytes: Vec<u8>) -> io::Result<()> {

@@ -5,7 +5,8 @@ use crate::options::TIMERS;
 use openraft::CommittedLeaderId;
 use proptest::prelude::*;
 
-const FOLLOWER: Standing = Standing { term: 3, votes: true, alone: false, leads: false };
+const FOLLOWER: Standing =
+    Standing { term: 3, votes: true, alone: false, leads: false, full: false };
 
 fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -36,7 +37,7 @@ fn who_hears_a_leader_neither_asks_nor_lets_another_stand() {
         election.heard(now);
         let later = now + TIMERS.heartbeat;
         assert!(wait(election.next(later, &FOLLOWER)) > later);
-        assert!(!election.answer(later, Some(&newer), Some(&mine)).yes);
+        assert!(!election.allows(later, Some(&newer), Some(&mine)));
         assert!(!election.still_silent(later));
     }
 }
@@ -62,10 +63,9 @@ fn silence_makes_it_ask_once_per_wait_and_let_others_stand_whose_log_is_no_older
         (Some(log(2, 99)), false),
         (None, false),
     ] {
-        let opinion = election.answer(silent, theirs.as_ref(), Some(&mine));
-        assert_eq!(opinion.yes, yes, "{theirs:?}");
+        assert_eq!(election.allows(silent, theirs.as_ref(), Some(&mine)), yes, "{theirs:?}");
         let early = silent - ms(1);
-        assert!(!election.answer(early, theirs.as_ref(), Some(&mine)).yes, "a leader was there");
+        assert!(!election.allows(early, theirs.as_ref(), Some(&mine)), "a leader was there");
     }
 }
 
@@ -78,8 +78,8 @@ fn who_gave_its_vote_waits_for_that_one_to_lead() {
     election.voted(now);
     let mine = log(3, 10);
     let later = now + TIMERS.heartbeat;
-    assert!(!election.answer(later - ms(1), Some(&mine), Some(&mine)).yes);
-    assert!(election.answer(later, Some(&mine), Some(&mine)).yes);
+    assert!(!election.allows(later - ms(1), Some(&mine), Some(&mine)));
+    assert!(election.allows(later, Some(&mine), Some(&mine)));
     assert!(wait(election.next(later, &FOLLOWER)) >= now + TIMERS.election_min);
 }
 
@@ -92,7 +92,7 @@ fn one_that_asks_in_vain_again_and_again_does_not_keep_others_from_standing() {
     let mut asked = 0;
     for _ in 0..100 {
         now += TIMERS.election_min;
-        election.answer(now, Some(&mine), Some(&mine));
+        election.allows(now, Some(&mine), Some(&mine));
         if election.next(now + TIMERS.election_min - ms(1), &FOLLOWER) == Step::Ask {
             asked += 1;
         }
@@ -114,6 +114,28 @@ fn the_only_voter_elects_itself_at_once_and_who_does_not_vote_never() {
     assert_eq!(election.next(start, &alone), Step::Elect);
     let again = wait(election.next(start + ms(1), &alone));
     assert_eq!(election.next(again, &alone), Step::Elect, "until it leads");
+}
+
+#[test]
+fn who_has_a_full_disk_lets_others_come_first_and_stands_in_the_end() {
+    let start = Instant::now();
+    let mut election = election(7, start);
+    let full = Standing { full: true, ..FOLLOWER };
+    let mut now = start;
+    for _ in 0..3 {
+        election.heard(now);
+        now = wait(election.next(now, &full));
+        for _ in 0..PASSES_MAX {
+            let again = wait(election.next(now, &full));
+            assert!(again >= now + TIMERS.election_min);
+            now = again;
+        }
+        assert_eq!(election.next(now, &full), Step::Ask, "reads need a leader too");
+        // Each time anew.
+        let again = wait(election.next(now, &full));
+        assert!(matches!(election.next(again, &full), Step::Wait(_)));
+        now = again;
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn counter() -> ServiceSpec {
 
 async fn make_counter(raft: &Raft) -> ServiceId {
     let spec = Box::new(counter());
-    let answers = raft.propose(vec![Command::CreateService { spec, by: Actor("test".into()) }]);
+    let answers = raft.propose(vec![Command::CreateService { spec, by: Actor::named("test") }]);
     match answers.await.unwrap()[..] {
         [Ok(Applied::Service { id, .. })] => id,
         ref other => panic!("{other:?}"),
@@ -106,7 +106,7 @@ async fn client(run: Arc<Run>, service: ServiceId, seed: u64) {
             service,
             expect: Some(Generation(expected)),
             replicas: to,
-            by: Actor(by.clone()),
+            by: Actor::named(by.clone()),
         };
         let answers = leader.propose(vec![write]).await;
         let (ended, still) = (Instant::now(), *leader.leadership().borrow());
@@ -130,7 +130,7 @@ async fn client(run: Arc<Run>, service: ServiceId, seed: u64) {
 fn written(state: &State) -> Vec<(LogIndex, String, u32, u32)> {
     let scaled = state.events().filter_map(|event| match &event.kind {
         EventKind::Service { by, change: ServiceChange::Scaled { from, to }, .. } => {
-            Some((event.index, by.0.clone(), *from, *to))
+            Some((event.index, by.name.clone(), *from, *to))
         }
         _ => None,
     });

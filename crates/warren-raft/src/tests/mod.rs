@@ -3,5 +3,6 @@
 mod cluster;
 mod damage;
 mod elections;
+mod full;
 mod load;
 pub(crate) mod support;

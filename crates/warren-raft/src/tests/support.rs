@@ -15,6 +15,7 @@ use warren_core::State;
 use warren_core::command::Command;
 use warren_core::id::NodeId;
 use warren_core::node::{NodeFacts, Role};
+use warren_core::service::Actor;
 use warren_core::units::{Bytes, MilliCpu};
 
 /// Longer than anything here takes on a machine that is busy with other work.
@@ -185,6 +186,19 @@ impl Site {
         self.network.detach(node);
     }
 
+    /// What the manager writes to.
+    pub(crate) fn disk(&self, node: NodeId) -> &MemoryDisk {
+        &self.disks[&node]
+    }
+
+    /// Waits until the manager has ended by itself, and gives its reason.
+    pub(crate) async fn ended(&mut self, node: NodeId) -> Result<(), crate::StorageFault> {
+        let manager = self.managers.remove(&node).unwrap();
+        let ended = manager.ended().await;
+        self.network.detach(node);
+        ended
+    }
+
     /// Who leads, once somebody does.
     pub(crate) async fn leader(&self) -> NodeId {
         let leads = |manager: &Manager| {
@@ -273,6 +287,7 @@ pub(crate) fn found() -> Vec<Command> {
         memory: Bytes::from_mib(64),
         runtime: "none".to_owned(),
         version: "0".to_owned(),
+        level: warren_core::level::Level::OURS,
     };
     let init = Command::InitCluster {
         id: warren_core::ClusterId(7),
@@ -295,6 +310,7 @@ pub(crate) fn set_label(key: &str, value: &str) -> Command {
         node: ME,
         set: BTreeMap::from([(key.parse().unwrap(), value.to_owned())]),
         remove: BTreeSet::new(),
+        by: Actor::named("test"),
     }
 }
 

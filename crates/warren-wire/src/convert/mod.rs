@@ -2,7 +2,9 @@
 //! parsed is valid. Rendering what was parsed and parsing it again gives the same.
 
 pub mod assignment;
+pub mod audit;
 pub mod event;
+pub mod file;
 pub mod health;
 pub mod hook;
 pub mod node;

@@ -3,6 +3,7 @@
 use super::{given, labels, text};
 use crate::v1;
 use warren_core::command::Command;
+use warren_core::level::Level;
 use warren_core::node::{NodeFacts, Role};
 use warren_core::spec::FieldError;
 use warren_core::units::{Bytes, MilliCpu};
@@ -40,6 +41,7 @@ pub fn facts(hello: &v1::Hello) -> Result<NodeFacts, FieldError> {
         memory: Bytes(hello.memory_bytes),
         runtime: filled("runtime", hello.runtime.clone())?,
         version: filled("version", hello.version.clone())?,
+        level: Level(hello.feature_level),
     })
 }
 
@@ -55,6 +57,7 @@ pub fn hello(facts: &NodeFacts) -> v1::Hello {
         memory_bytes: facts.memory.0,
         runtime: facts.runtime.clone(),
         version: facts.version.clone(),
+        feature_level: facts.level.0,
         ..v1::Hello::default()
     }
 }

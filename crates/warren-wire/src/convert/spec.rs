@@ -4,8 +4,9 @@ use super::{labels, labels_text, span, template, text, update, word};
 use crate::v1;
 use v1::service_spec::Mode as Wanted;
 use warren_core::spec::{
-    CONSTRAINTS_MAX, FieldError, Hook, LABELS_MAX, Mode, Placement, RESTART_DELAY_MIN,
-    RestartCondition, RestartPolicy, ServiceSpec, Strategy, UpdateSettings,
+    CONSTRAINTS_MAX, FieldError, Hook, LABELS_MAX, Mode, OnDisconnect, Placement,
+    RESTART_DELAY_MIN, RestartCondition, RestartPolicy, STOP_AFTER_MIN, ServiceSpec, Strategy,
+    UpdateSettings,
 };
 use warren_core::time::millis;
 
@@ -148,7 +149,13 @@ pub fn restart(policy: v1::RestartPolicy) -> Result<RestartPolicy, FieldError> {
         delay_max: span("delay_max_ms", policy.delay_max_ms, delay, longest)?,
         attempts: policy.attempts.unwrap_or(default.attempts),
         window: span("window_ms", policy.window_ms, super::NOT_ZERO, default.window)?,
+        on_disconnect: on_disconnect(policy.stop_after_ms)?,
     })
+}
+
+fn on_disconnect(stop_after_ms: Option<u64>) -> Result<OnDisconnect, FieldError> {
+    let Some(ms) = stop_after_ms.filter(|ms| *ms > 0) else { return Ok(OnDisconnect::Keep) };
+    span("stop_after_ms", Some(ms), STOP_AFTER_MIN, STOP_AFTER_MIN).map(OnDisconnect::StopAfter)
 }
 
 /// The message that parses to `policy`.
@@ -165,5 +172,6 @@ pub fn render_restart(policy: &RestartPolicy) -> v1::RestartPolicy {
         delay_max_ms: Some(millis(policy.delay_max)),
         attempts: Some(policy.attempts),
         window_ms: Some(millis(policy.window)),
+        stop_after_ms: policy.on_disconnect.stop_after().map(millis),
     }
 }

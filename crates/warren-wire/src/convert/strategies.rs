@@ -6,10 +6,11 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use warren_core::spec::{
-    CPU_LIMIT_MIN, FailureAction, HealthCheck, INTERVAL_MIN, Image, LabelKey, MEMORY_LIMIT_MIN,
-    Mode, Mount, MountKind, Order, PinnedImage, Placement, Port, PortName, Probe, Protocol,
-    PullPolicy, Quantity, REPLICAS_MAX, RESTART_DELAY_MIN, Resources, RestartCondition,
-    RestartPolicy, SPAN_MAX, ServiceName, ServiceSpec, Signal, Stop, Template, UpdateSettings,
+    CPU_LIMIT_MIN, FILE_MODE_MAX, FailureAction, FileKind, FileName, FileRef, FileVersion,
+    HealthCheck, INTERVAL_MIN, Image, LabelKey, MEMORY_LIMIT_MIN, Mode, Mount, MountKind,
+    OnDisconnect, Order, PinnedImage, Placement, Port, PortName, Probe, Protocol, PullPolicy,
+    Quantity, REPLICAS_MAX, RESTART_DELAY_MIN, Resources, RestartCondition, RestartPolicy,
+    SPAN_MAX, STOP_AFTER_MIN, ServiceName, ServiceSpec, Signal, Stop, Template, UpdateSettings,
     VolumeName,
 };
 use warren_core::units::{Bytes, MilliCpu};
@@ -72,11 +73,13 @@ pub(crate) fn template() -> impl Strategy<Value = Template> {
         timeout,
     });
     let what = (image, pinned, pull, command(), command(), env);
-    let how = (of("[a-z0-9:]{1,9}"), of(path()), vec(port(), 0..4), vec(mount(), 0..4));
+    let files = vec(file(), 0..4);
+    let how = (of("[a-z0-9:]{1,9}"), of(path()), vec(port(), 0..4), vec(mount(), 0..4), files);
     let when = (resources(), of(check()), of(check()), stop, labels());
     (what, how, when).prop_map(|(what, how, when)| {
         let (image, pinned, pull, command, args, env) = what;
-        let (user, working_dir, ports, mounts) = how;
+        let (user, working_dir, ports, mounts, mut files) = how;
+        files.sort_by_key(|file| file.kind);
         let (resources, health, readiness, stop, labels) = when;
         Template {
             image,
@@ -89,6 +92,7 @@ pub(crate) fn template() -> impl Strategy<Value = Template> {
             working_dir,
             ports,
             mounts,
+            files,
             resources,
             health,
             readiness,
@@ -117,6 +121,25 @@ fn mount() -> impl Strategy<Value = Mount> {
         target,
         read_only,
     })
+}
+
+fn file() -> impl Strategy<Value = FileRef> {
+    let kind = prop_oneof![Just(FileKind::Secret), Just(FileKind::Config)];
+    let name = "[a-z0-9][a-zA-Z0-9_.-]{0,9}".prop_map(|text| FileName::parse(&text).unwrap());
+    let version = of((1..=u32::MAX).prop_map(FileVersion));
+    let target = path().prop_filter("no .", |p| !p.split('/').any(|part| part == "."));
+    let owner = (of(any::<u32>()), of(any::<u32>()));
+    (kind, name, version, target, 0..=FILE_MODE_MAX, owner).prop_map(
+        |(kind, name, version, target, mode, (uid, gid))| FileRef {
+            kind,
+            name,
+            version,
+            target,
+            mode,
+            uid,
+            gid,
+        },
+    )
 }
 
 fn resources() -> impl Strategy<Value = Resources> {
@@ -177,13 +200,17 @@ pub(crate) fn restart() -> impl Strategy<Value = RestartPolicy> {
         Just(RestartCondition::Never)
     ];
     let delays = (span_from(RESTART_DELAY_MIN), span_from(RESTART_DELAY_MIN));
-    (condition, delays, any::<u32>(), span_from(super::NOT_ZERO)).prop_map(
-        |(condition, (one, other), attempts, window)| RestartPolicy {
+    let alone = of(span_from(STOP_AFTER_MIN));
+    let on_disconnect =
+        alone.prop_map(|span| span.map_or(OnDisconnect::Keep, OnDisconnect::StopAfter));
+    (condition, delays, any::<u32>(), span_from(super::NOT_ZERO), on_disconnect).prop_map(
+        |(condition, (one, other), attempts, window, on_disconnect)| RestartPolicy {
             condition,
             delay: one.min(other),
             delay_max: one.max(other),
             attempts,
             window,
+            on_disconnect,
         },
     )
 }

@@ -51,6 +51,7 @@ pub fn parse(status: v1::TaskStatus) -> Result<(TaskId, Status), FieldError> {
         healthy: health("health", &status.health)?,
         restarts: status.restarts,
         waiting: status.waiting,
+        unseen: status.unseen,
         detail: cut(status.detail, DETAIL_BYTES_MAX),
         end: end.or_else(|| phase.is_final().then(End::default)),
     };
@@ -67,6 +68,7 @@ pub fn render(task: TaskId, status: &Status) -> v1::TaskStatus {
         health: health_word(status.healthy).to_owned(),
         restarts: status.restarts,
         waiting: status.waiting,
+        unseen: status.unseen,
         detail: status.detail.clone(),
         end: status.end.as_ref().map(|end| v1::TaskEnd {
             code: end.code,

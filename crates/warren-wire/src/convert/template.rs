@@ -1,13 +1,16 @@
 //! What one task runs.
 
-use super::{given, health, item, labels, labels_text, no_nul, path, port, span, text, variant};
+use super::{
+    file, given, health, item, labels, labels_text, no_nul, path, port, span, text, variant,
+};
 use crate::v1;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use v1::mount::Source;
 use warren_core::spec::{
-    CPU_LIMIT_MIN, ENV_NAME_BYTES_MAX, FieldError, MEMORY_LIMIT_MIN, Mount, MountKind, PinnedImage,
-    Port, Protocol, PullPolicy, Resources, Signal, Stop, Template, USER_BYTES_MAX,
+    CPU_LIMIT_MIN, ENV_NAME_BYTES_MAX, FieldError, FileKind, FileRef, MEMORY_LIMIT_MIN, Mount,
+    MountKind, PinnedImage, Port, Protocol, PullPolicy, Resources, Signal, Stop, Template,
+    USER_BYTES_MAX,
 };
 use warren_core::time::millis;
 use warren_core::units::{Bytes, MilliCpu};
@@ -41,6 +44,7 @@ pub fn parse(template: v1::TaskTemplate) -> Result<Template, FieldError> {
         working_dir: given(template.working_dir).map(|p| path("working_dir", p)).transpose()?,
         ports: each("ports", template.ports, parse_port)?,
         mounts: each("mounts", template.mounts, parse_mount)?,
+        files: files(template.secrets, template.configs)?,
         resources: resources(template.resources.unwrap_or_default())
             .map_err(|e| e.within("resources"))?,
         health: template.health.map(health::parse).transpose().map_err(|e| e.within("health"))?,
@@ -74,7 +78,19 @@ pub fn render(template: &Template) -> v1::TaskTemplate {
         stop_signal: template.stop.signal.to_string(),
         stop_timeout_ms: Some(millis(template.stop.timeout)),
         labels: labels_text(&template.labels),
+        secrets: render_files(template, FileKind::Secret),
+        configs: render_files(template, FileKind::Config),
     }
+}
+
+fn files(secrets: Vec<v1::FileRef>, configs: Vec<v1::FileRef>) -> Result<Vec<FileRef>, FieldError> {
+    let mut files = each("secrets", secrets, |one| file::parse(FileKind::Secret, one))?;
+    files.extend(each("configs", configs, |one| file::parse(FileKind::Config, one))?);
+    Ok(files)
+}
+
+fn render_files(template: &Template, kind: FileKind) -> Vec<v1::FileRef> {
+    template.files.iter().filter(|file| file.kind == kind).map(file::render).collect()
 }
 
 /// When a registry is asked.

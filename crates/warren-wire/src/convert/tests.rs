@@ -5,6 +5,7 @@ use super::*;
 use crate::v1;
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use v1::health_check::Probe;
@@ -74,13 +75,16 @@ proptest! {
 
     #[test]
     fn changes_lead_from_any_view_to_any_other(old in view(), new in view()) {
-        let start = merge_into(&TrafficView::default(), traffic::full(&old));
+        let start = merge_into(&TrafficView::default(), traffic::full(&old, old.digest()));
         prop_assert_eq!(&start, &old);
-        match traffic::changes(&old, &new) {
+        match traffic::changes(&old, &new, new.digest()) {
             Some(message) => prop_assert_eq!(merge_into(&start, message), new.clone()),
             None => prop_assert_eq!(&old, &new),
         }
-        prop_assert_eq!(merge_into(&old, traffic::full(&new)), new);
+        prop_assert_eq!(old == new, old.digest() == new.digest());
+        let same = traffic::confirm(&old, old.digest());
+        prop_assert_eq!(&merge_into(&old, same), &old);
+        prop_assert_eq!(merge_into(&old, traffic::full(&new, new.digest())), new);
     }
 
     #[test]
@@ -96,7 +100,7 @@ proptest! {
         let end = End { code, out_of_memory, message: detail.clone() };
         let end = phase.is_final().then_some(end);
         let task = TaskId(id);
-        let status = Status { phase, ready, healthy, restarts, waiting, detail, end };
+        let status = Status { phase, ready, healthy, restarts, waiting, unseen: waiting, detail, end };
         prop_assert_eq!(task::parse(task::render(task, &status)), Ok((task, status)));
     }
 }
@@ -118,10 +122,15 @@ fn view() -> impl Strategy<Value = TrafficView> {
             ready,
         },
     );
+    // In the order of task ids, each task once, as a view has them.
+    let endpoints = vec(endpoint, 0..6).prop_map(|endpoints: Vec<Endpoint>| {
+        let by_task = endpoints.into_iter().map(|endpoint| (endpoint.task, endpoint));
+        by_task.collect::<BTreeMap<_, _>>().into_values().collect::<Vec<_>>()
+    });
     let weight = (1..4_u32, 0..=1000_u16)
         .prop_map(|(v, w)| (RevisionNumber(v), Weight::from_per_mille(w).unwrap()));
     let revision = || proptest::option::of((1..4_u32).prop_map(RevisionNumber));
-    let names = (vec(strategies::port(), 0..3), vec(endpoint, 0..3), vec(weight, 0..3));
+    let names = (vec(strategies::port(), 0..3), endpoints, vec(weight, 0..3));
     let revisions = (revision(), revision(), revision());
     let service = (names, revisions, any::<(u64, bool)>()).prop_map(
         |((ports, endpoints, weights), (stable, incoming, outgoing), (split_epoch, live))| {
@@ -197,6 +206,7 @@ fn specs_are_refused_by_the_name_of_the_field() {
     assert_eq!(restart(|r| r.delay_ms = Some(0)), "restart.delay_ms");
     assert_eq!(restart(|r| r.delay_max_ms = Some(999)), "restart.delay_max_ms");
     assert_eq!(restart(|r| r.window_ms = Some(0)), "restart.window_ms");
+    assert_eq!(restart(|r| r.stop_after_ms = Some(9_999)), "restart.stop_after_ms");
     let placement = |change: fn(&mut v1::Placement)| {
         refused(|s| change(s.placement.get_or_insert_default())).field
     };
@@ -320,6 +330,7 @@ fn a_hello_asks_for_a_registration() {
         memory_bytes: 1 << 30,
         runtime: "process".into(),
         version: "0.1.0".into(),
+        feature_level: warren_core::level::Level::OURS.0,
         manager: true,
         subnet: "10.210.1.0/24".into(),
         ..Default::default()

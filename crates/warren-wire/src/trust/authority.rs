@@ -14,14 +14,15 @@ use zeroize::Zeroizing;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// How long a node's certificate lives. A stolen key is of use for so long at most where nobody removes its node.
+/// How long a node's certificate lives where nothing else is configured. A stolen key is of use for so long at most
+/// where nobody removes its node.
 pub const CERTIFICATE_LIFE: Duration = DAY.saturating_mul(90);
 
 /// The authority outlives every machine; it is replaced by hand.
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(365 * 20);
 
 /// Certificates are valid from so long before they are made: clocks of machines differ.
-const CLOCKS_DIFFER: Duration = HOUR;
+pub(super) const CLOCKS_DIFFER: Duration = HOUR;
 
 /// The longest request that is read: one with an RSA key of 4,096 bits has 1.7 KiB.
 const REQUEST_BYTES_MAX: usize = 4 * 1024;
@@ -130,7 +131,7 @@ impl Authority {
         &self.key
     }
 
-    /// Signs a certificate for the key of `request`. Only the key is taken from the request. PEM.
+    /// Signs a certificate of `life` for the key of `request`. Only the key is taken from the request. PEM.
     ///
     /// # Errors
     /// The certificate cannot be made.
@@ -139,6 +140,7 @@ impl Authority {
         request: &CertificateRequest,
         subject: &Subject,
         now: SystemTime,
+        life: Duration,
     ) -> Result<String, TrustError> {
         let mut names = vec![node_name(&subject.node)];
         if subject.manager {
@@ -147,7 +149,7 @@ impl Authority {
         let what = "sign a certificate";
         let named =
             CertificateParams::new(names).map_err(|error| TrustError::certificate(what, error))?;
-        let mut params = dated(now, CERTIFICATE_LIFE);
+        let mut params = dated(now, life);
         params.subject_alt_names = named.subject_alt_names;
         params.distinguished_name = common_name(&subject.node);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

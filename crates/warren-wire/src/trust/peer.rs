@@ -1,5 +1,6 @@
 //! What a certificate says of the node that shows it.
 
+use super::authority::{CLOCKS_DIFFER, renew_after};
 use super::tls::{MANAGER_NAME, NODE_SUFFIX};
 use super::{Fingerprint, TrustError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,6 +24,16 @@ pub struct Validity {
     pub from: SystemTime,
     /// To.
     pub to: SystemTime,
+}
+
+impl Validity {
+    /// When it is to be renewed; see [`renew_after`].
+    #[must_use]
+    pub fn renewal(&self, spread: u8) -> SystemTime {
+        let made = (self.from + CLOCKS_DIFFER).min(self.to);
+        let life = self.to.duration_since(made).unwrap_or_default();
+        made + renew_after(life, spread)
+    }
 }
 
 /// Reads a node's certificate (DER), whose signature TLS has checked.

@@ -33,6 +33,11 @@ impl SealKey {
         random().map(|bytes| Self(Zeroizing::new(bytes)))
     }
 
+    /// With these bytes, as a passphrase gives them.
+    pub(crate) const fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+
     /// Reads what [`Self::to_text`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -21,7 +21,7 @@ impl Site {
         let key = NodeKey::generate().unwrap();
         let request = CertificateRequest::parse(&key.request().unwrap()).unwrap();
         let subject = Subject { node: node.to_owned(), manager };
-        let certificate = self.authority.sign(&request, &subject, made).unwrap();
+        let certificate = self.authority.sign(&request, &subject, made, CERTIFICATE_LIFE).unwrap();
         key.credentials(self.pem.clone(), certificate)
     }
 
@@ -58,6 +58,11 @@ fn a_certificate_names_its_node_and_only_managers_are_managers() {
         assert_eq!(peer.key, NodeKey::from_pem(&shown.key).unwrap().fingerprint());
         let validity = validity_of(&der).unwrap();
         assert!(validity.from <= now && validity.to > now + Duration::from_secs(89 * 24 * 3_600));
+        let second = Duration::from_secs(1);
+        let half = now + CERTIFICATE_LIFE / 2;
+        let renewal = validity.renewal(0);
+        assert!(renewal > half - 2 * second && renewal < half + second, "from when it was made");
+        assert!(validity.renewal(255) < validity.to);
     }
     assert!(peer_of(site.authority.certificate()).is_err(), "the authority is no node");
     assert!(peer_of(b"rubbish").is_err());

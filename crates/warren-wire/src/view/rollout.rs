@@ -180,6 +180,7 @@ fn release_wait(reason: &WaitReason) -> Option<&RolloutWait> {
         | WaitReason::NoNode { .. }
         | WaitReason::BackOff { .. }
         | WaitReason::Starting { .. }
+        | WaitReason::CutOff { .. }
         | WaitReason::NotReady { .. }
         | WaitReason::MinReady { .. }
         | WaitReason::Replacing { .. }

@@ -32,6 +32,7 @@ impl Scene {
             platform: "linux/amd64".into(),
             runtime: "played".into(),
             version: "1".into(),
+            feature_level: warren_core::level::Level::OURS.0,
             ..Default::default()
         };
         let registration = crate::convert::node::registration(hello).unwrap();
@@ -50,7 +51,8 @@ impl Scene {
         let wanted =
             v1::ServiceSpec { name: "web".into(), template: Some(template), ..Default::default() };
         let spec = Box::new(spec::parse(wanted).unwrap());
-        let made = scene.apply(Command::CreateService { spec, by: Actor("test".to_owned()) });
+        let made =
+            scene.apply(Command::CreateService { spec, by: Actor::named("test".to_owned()) });
         let Applied::Service { id, .. } = made else { panic!("no service") };
         scene.service = id;
         let placing = Placing { slot: Slot(1), revision: RevisionNumber(1), node: scene.node };
@@ -79,6 +81,7 @@ impl Scene {
             phase,
             ready_since: ready.then_some(ClusterTime::START),
             unready_since: None,
+            unseen: false,
             healthy: Some(ready),
             restarts: 2,
             detail: detail.to_owned(),
@@ -227,7 +230,7 @@ fn what_is_left_of_a_hold_runs_down_between_two_plans() {
     let mut spec = Box::new(service.spec.clone());
     spec.update.monitor = Some(std::time::Duration::from_secs(60));
     spec.template.image = "web:v2".parse().unwrap();
-    let (expect, cause, by) = (service.generation, String::new(), Actor("test".to_owned()));
+    let (expect, cause, by) = (service.generation, String::new(), Actor::named("test".to_owned()));
     let service = scene.service;
     scene.apply(Command::UpdateService { service, expect, spec, by, cause, freeze_override: None });
     begin(&mut scene, Move::Enter(Step::Monitoring));

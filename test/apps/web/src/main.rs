@@ -10,6 +10,7 @@
 //! web sleep [SECONDS]         wait, or until SIGTERM
 //! web exit CODE               end at once with this code
 //! web env [NAME]              print the environment, or one value of it
+//! web cat PATH                print a file that this task has: a secret, a config
 //! ```
 
 mod client;
@@ -75,9 +76,10 @@ fn run(words: &[&str]) -> Result<ExitCode, Failure> {
             let value = std::env::var(name).map_err(|_| usage(format!("{name} is not set")))?;
             print_line(&value)
         }
+        ["cat", path] => cat(path),
         _ => Err(usage(
             "unknown command; there are: serve [--version V], get URL, resolve NAME, \
-             sleep [SECONDS], exit CODE, env [NAME]",
+             sleep [SECONDS], exit CODE, env [NAME], cat PATH",
         )),
     }
 }
@@ -124,6 +126,15 @@ fn print_environment() -> Result<ExitCode, Failure> {
     for (name, value) in all {
         print_line(&format!("{name}={value}"))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Without a container, a task's own files begin in the folder that a variable names.
+fn cat(path: &str) -> Result<ExitCode, Failure> {
+    let path = std::env::var("WARREN_FILES").unwrap_or_default() + path;
+    let content =
+        std::fs::read(&path).map_err(|e| Failure { message: format!("{path}: {e}"), code: 1 })?;
+    std::io::stdout().write_all(&content)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use warren_test::binary;
 use warren_test::cluster::{Node, Runtime};
 
+use crate::process::{cpu_seconds, pid, resident_mib};
 use crate::{Figure, Unit, row};
 
 /// How long the CPU is watched: several heartbeats, leases and probes.
 const WATCHED: Duration = Duration::from_secs(10);
-/// Linux counts CPU time in hundredths of a second on every machine one meets.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(crate) async fn run() -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "a file's size is far below 2^52")]
@@ -27,7 +25,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 }
 
 async fn measure(node: &Node, when: &str) -> anyhow::Result<()> {
-    let pid = node.run()?["pid"].to_string();
+    let pid = pid(node)?;
     let before = cpu_seconds(&pid)?;
     tokio::time::sleep(WATCHED).await;
     let used = cpu_seconds(&pid)? - before;
@@ -37,19 +35,4 @@ async fn measure(node: &Node, when: &str) -> anyhow::Result<()> {
     let memory = Figure { value: resident_mib(&pid)?, unit: Unit::Mebibytes };
     row(&format!("resident memory, {when}"), memory, None, "≤ 60 MiB");
     Ok(())
-}
-
-fn cpu_seconds(pid: &str) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything; after it come the fields from the third on.
-    let fields = stat.rsplit(')').next().context("fields")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
-}
-
-fn resident_mib(pid: &str) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
 }

@@ -13,6 +13,7 @@ use warren_wire::v1::nodes_client::NodesClient;
 use warren_wire::v1::{LabelNodeRequest, ListNodesRequest};
 
 use crate::etcd::Etcd;
+use crate::managers::Managers;
 use crate::{Figure, Unit, median, raw, row, say};
 
 const TIME: Duration = Duration::from_secs(3);
@@ -46,6 +47,31 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             }
             row(&what, ours, Some(("bare disk", per_second(disk))), "–");
         }
+    }
+    Ok(())
+}
+
+/// Three managers beside three members: every client talks to the leader, on both sides.
+pub(crate) async fn replicated() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let members = Etcd::start_members(folder.path(), 3).await?;
+    if members.is_none() {
+        say("| (etcd is not installed: `apt-get install etcd-server` to compare) | | | | |");
+    }
+    let managers = Managers::start(None).await?;
+    for clients in CLIENTS {
+        let (mut ours, mut theirs) = (vec![], vec![]);
+        for _ in 0..RUNS {
+            let leader = &managers.nodes[managers.leader().await?];
+            ours.push(warren(leader, clients).await?);
+            if let Some(leader) = members.as_ref().and_then(|members| members.first()) {
+                theirs.push(peer(leader, clients).await?);
+            }
+        }
+        let per_second = |runs| Figure { value: median(runs), unit: Unit::PerSecond };
+        let what = format!("durable writes, 3 managers, {clients} clients");
+        let peer = (!theirs.is_empty()).then(|| ("etcd, 3 members", per_second(theirs)));
+        row(&what, per_second(ours), peer, "≥ 1×");
     }
     Ok(())
 }

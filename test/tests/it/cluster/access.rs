@@ -10,7 +10,7 @@ use warren_wire::v1;
 use super::joined;
 
 /// What a node shows, from its data directory.
-fn credentials(node: &Node) -> anyhow::Result<Credentials> {
+pub(super) fn credentials(node: &Node) -> anyhow::Result<Credentials> {
     let read = |name: &str| std::fs::read_to_string(node.data_dir().join("pki").join(name));
     Ok(Credentials {
         authority: read("authority.crt")?,

@@ -69,12 +69,7 @@ async fn leaders_killed() -> anyhow::Result<()> {
 }
 
 fn change(name: &str) -> Change {
-    let slow = UpdateConfig {
-        min_ready_ms: Some(1500),
-        // Each new leader listens for up to 15 s before it goes on, and several are killed in a row.
-        progress_deadline_ms: Some(180_000),
-        ..UpdateConfig::default()
-    };
+    let slow = UpdateConfig { min_ready_ms: Some(1500), ..UpdateConfig::default() };
     let (strategy, config, faults) = match name {
         "rolling" => (DeploymentStrategy::Rolling, slow, vec![]),
         "canary" => {

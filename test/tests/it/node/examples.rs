@@ -41,6 +41,10 @@ async fn play_them() -> anyhow::Result<()> {
 async fn every_example_is_applied(runtime: Runtime) -> anyhow::Result<()> {
     let node = Node::start(runtime).await?;
     let image = runtime.web_image("v1").await?;
+    for words in [["secret", "create", "session-key"], ["config", "create", "everything.toml"]] {
+        let said = node.command_with_input(&words, "something").await?;
+        ensure!(said.code == Some(0), "{said:#?}");
+    }
     let mut names = 0;
     for file in examples()? {
         // The images of the examples are nobody's.

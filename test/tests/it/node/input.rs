@@ -84,3 +84,40 @@ async fn a_manifest_is_taken_whole_or_not_at_all() {
     let said = node.command_with_input(&["apply", "-f", "-"], &good).await.unwrap();
     assert_eq!(said.code, Some(0), "{said:?}");
 }
+
+#[tokio::test]
+async fn wrong_options_are_named_as_they_were_given() {
+    let node = Node::start(Runtime::Process).await.unwrap();
+    let cases: [&[&str]; 2] = [
+        &["cluster", "token", "--lifetime", "1s"],
+        &["token", "create", "ann", "--role", "viewer", "--lifetime", "800d"],
+    ];
+    for arguments in cases {
+        let said = node.command(arguments).await.unwrap();
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.talk.contains("--lifetime: write from a minute"), "{said:?}");
+        assert!(!said.talk.contains("lifetime_ms"), "{said:?}");
+    }
+    for word in ["up", "status"] {
+        let mut warren = tokio::process::Command::new(warren_test::binary::warren().unwrap());
+        let said = warren.arg(word).env("WARREN_DATA_DIR", "").output().await.unwrap();
+        assert_eq!(said.status.code(), Some(2), "{word}: {said:?}");
+        let talk = String::from_utf8_lossy(&said.stderr);
+        assert!(talk.contains("WARREN_DATA_DIR"), "{word}: {talk}");
+    }
+}
+
+#[tokio::test]
+async fn init_makes_a_cluster_where_there_is_none() {
+    let node = Node::stopped(Runtime::Process, &[]).unwrap();
+    let any = "127.0.0.1:0";
+    let init = ["cluster", "init", "--runtime", "process", "--http", any, "--dns", any];
+    node.ok(&[&init[..], &["--listen", any, "--detach"]].concat()).await.unwrap();
+    assert_eq!(node.json(&["cluster", "info"]).await.unwrap()["nodes_up"], 1);
+    let said = node.command(&init).await.unwrap();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.talk.contains("has a cluster already"), "{said:?}");
+    let said = node.command(&["cluster", "init", "--join", "127.0.0.1:1"]).await.unwrap();
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.talk.contains("--join is for a cluster that exists"), "{said:?}");
+}

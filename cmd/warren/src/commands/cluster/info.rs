@@ -27,6 +27,11 @@ impl Info {
     }
 }
 
+/// What every node has to speak, and which version says so.
+fn level(cluster: &v1::GetClusterResponse) -> String {
+    format!("{} (this manager runs Warren {})", cluster.feature_level, cluster.version)
+}
+
 fn text(cluster: &v1::GetClusterResponse) -> String {
     let votes = cluster.managers.iter().filter(|manager| manager.votes).count();
     let spare = match votes {
@@ -40,6 +45,7 @@ fn text(cluster: &v1::GetClusterResponse) -> String {
         ("pool", cluster.pool.clone()),
         ("votes", format!("{votes}; {spare}")),
         ("term", cluster.term.to_string()),
+        ("level", level(cluster)),
         ("state", format!("entry {} in {}", cluster.applied_index, cluster.store)),
     ]);
     let rows = cluster.managers.iter().map(|manager| {

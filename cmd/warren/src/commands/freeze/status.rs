@@ -1,6 +1,6 @@
 //! `warren freeze status`
 
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, StaleArgs};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
@@ -11,6 +11,8 @@ use clap::Args;
 #[derive(Args, Debug)]
 pub struct Status {
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -20,7 +22,7 @@ impl Status {
     /// # Errors
     /// No Warren answers.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let freezes = super::freezes(&client).await?;
         output::print(self.output.output, &freezes, |freezes| {
             if freezes.is_empty() {

@@ -19,7 +19,7 @@ impl Activate {
     /// There is no such node.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let client = client.connect().await?;
-        let node = super::set_availability(&client, &self.name, "active").await?;
+        let node = super::set_availability(&client, &self.name, "active", None).await?;
         output::say(format_args!("{} takes tasks again", node.hostname));
         Ok(())
     }

@@ -12,11 +12,15 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Move all tasks away from a node
 ///
-/// It takes no new ones until `warren node activate`.
+/// It takes no new ones until `warren node activate`. A task that its service cannot spare stays until another one
+/// has taken its place; with a deadline, only until then. The last drain of a node counts.
 #[derive(Args, Debug)]
 pub struct Drain {
     /// Host name or id of the node
     name: String,
+    /// Move whatever is still there after this long, also what services cannot spare
+    #[arg(long, value_name = "TIME", value_parser = crate::flags::words::duration)]
+    deadline: Option<Duration>,
     /// Wait until it runs none
     #[arg(long, short)]
     wait: bool,
@@ -33,8 +37,17 @@ impl Drain {
     /// There is no such node, or waiting ended first.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
         let client = client.connect().await?;
-        let node = super::set_availability(&client, &self.name, "drain").await?;
-        output::say(format_args!("{} takes no new tasks", node.hostname));
+        let node = super::set_availability(&client, &self.name, "drain", self.deadline).await?;
+        match super::drain_left(&node) {
+            None => output::say(format_args!("{} takes no new tasks", node.hostname)),
+            Some(_) => {
+                let within = output::duration(self.deadline.unwrap_or_default());
+                let host = &node.hostname;
+                output::say(format_args!(
+                    "{host} takes no new tasks, and keeps none after {within}"
+                ));
+            }
+        }
         if !self.wait {
             return Ok(());
         }

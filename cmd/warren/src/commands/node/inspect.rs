@@ -1,6 +1,6 @@
 //! `warren node inspect`
 
-use crate::client::{ClientArgs, of_node, request};
+use crate::client::{ClientArgs, StaleArgs, of_node, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
@@ -13,6 +13,8 @@ pub struct Inspect {
     /// Host name or id of the node
     name: String,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -22,7 +24,7 @@ impl Inspect {
     /// # Errors
     /// There is no such node.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let asked = v1::GetNodeRequest { node_id: self.name.clone() };
         let answer = client.nodes().get_node(request(asked)).await.map_err(of_node)?;
         let node = answer.into_inner().node.unwrap_or_default();
@@ -31,6 +33,19 @@ impl Inspect {
 }
 
 fn table(node: &v1::Node) -> String {
+    let problems = node.problems.iter().map(|problem| format!("problem: {problem}\n"));
+    pairs(node) + &problems.collect::<String>()
+}
+
+fn takes(node: &v1::Node) -> String {
+    match (node.availability.as_str(), super::drain_left(node)) {
+        ("active", _) => "yes".to_owned(),
+        (_, None) => "no, it is drained".to_owned(),
+        (_, Some(left)) => format!("no, it is drained: {left}"),
+    }
+}
+
+fn pairs(node: &v1::Node) -> String {
     let labels: Vec<String> =
         node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let cpu = |milli| MilliCpu(milli).to_string();
@@ -40,10 +55,7 @@ fn table(node: &v1::Node) -> String {
         ("host", node.hostname.clone()),
         ("role", role),
         ("status", node.status.clone()),
-        (
-            "takes tasks",
-            if node.availability == "active" { "yes".into() } else { "no, it is drained".into() },
-        ),
+        ("takes tasks", takes(node)),
         ("address", node.address.clone()),
         ("subnet", node.subnet.clone()),
         ("labels", labels.join(", ")),

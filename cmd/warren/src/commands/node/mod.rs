@@ -11,7 +11,10 @@ pub mod rm;
 
 use crate::client::{Client, ClientArgs, of_node, request};
 use crate::failure::Outcome;
+use crate::output;
 use clap::Subcommand;
+use std::time::Duration;
+use warren_core::time::millis;
 use warren_wire::v1;
 
 /// Show and steer nodes
@@ -68,11 +71,25 @@ async fn set_role(client: &Client, name: &str, role: &str) -> Outcome<v1::Node> 
     Ok(answer.into_inner().node.unwrap_or_default())
 }
 
+/// How long a drain leaves its node's tasks to what their services can spare; absent where it has no deadline.
+pub(super) fn drain_left(node: &v1::Node) -> Option<String> {
+    Some(match node.drain_left_ms? {
+        0 => "its deadline has passed".to_owned(),
+        left => format!("{} left", output::duration(Duration::from_millis(left))),
+    })
+}
+
 /// Sets whether a node takes tasks.
-async fn set_availability(client: &Client, name: &str, availability: &str) -> Outcome<v1::Node> {
+async fn set_availability(
+    client: &Client,
+    name: &str,
+    availability: &str,
+    within: Option<Duration>,
+) -> Outcome<v1::Node> {
     let asked = v1::SetNodeAvailabilityRequest {
         node_id: name.to_owned(),
         availability: availability.to_owned(),
+        within_ms: within.map(millis),
     };
     let answer = client.nodes().set_node_availability(request(asked)).await.map_err(of_node)?;
     Ok(answer.into_inner().node.unwrap_or_default())

@@ -1,6 +1,6 @@
 //! `warren rollout ls`
 
-use crate::client::{Client, ClientArgs, of_service, request};
+use crate::client::{Client, ClientArgs, StaleArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use crate::release;
@@ -15,6 +15,8 @@ pub struct Ls {
     /// Only of this service
     name: Option<String>,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -24,7 +26,7 @@ impl Ls {
     /// # Errors
     /// There is no such service.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let rollouts = match self.name {
             Some(name) => of(&client, name).await?,
             None => all(&client).await?,

@@ -1,6 +1,6 @@
 //! `warren rollout status`
 
-use crate::client::ClientArgs;
+use crate::client::{ClientArgs, StaleArgs};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use crate::release;
@@ -14,6 +14,8 @@ pub struct Status {
     /// Name or id of the service
     name: String,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -23,7 +25,7 @@ impl Status {
     /// # Errors
     /// There is no such service, or it has had no release.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let rollout = release::one(&client, &self.name).await?;
         output::print(self.output.output, &rollout, release::page)
     }

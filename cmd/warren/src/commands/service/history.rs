@@ -1,6 +1,6 @@
 //! `warren service history`
 
-use crate::client::{ClientArgs, of_service, request};
+use crate::client::{ClientArgs, StaleArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use crate::release;
@@ -17,6 +17,8 @@ pub struct History {
     /// Name or id of the service
     name: String,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -26,7 +28,7 @@ impl History {
     /// # Errors
     /// There is no such service.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let asked = v1::ListRolloutsRequest { service_id: self.name };
         let list = client.rollouts().list_rollouts(request(asked)).await.map_err(of_service)?;
         let rollouts = list.into_inner().rollouts;

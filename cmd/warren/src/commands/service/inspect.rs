@@ -1,6 +1,6 @@
 //! `warren service inspect`
 
-use crate::client::{ClientArgs, of_service, request};
+use crate::client::{ClientArgs, StaleArgs, of_service, request};
 use crate::commands::freeze;
 use crate::failure::Outcome;
 use crate::manifest::Manifest;
@@ -20,6 +20,8 @@ pub struct Inspect {
     #[arg(long, value_name = "VERSION", value_parser = version)]
     version: Option<u32>,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -38,7 +40,7 @@ impl Inspect {
     /// # Errors
     /// There is no such service or version.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let mut seen = client.service(&self.name).await?;
         if let Some(version) = self.version {
             let asked = v1::GetServiceVersionRequest { service_id: self.name.clone(), version };

@@ -1,6 +1,6 @@
 //! `warren service ls`
 
-use crate::client::{ClientArgs, request};
+use crate::client::{ClientArgs, StaleArgs, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use crate::release;
@@ -14,6 +14,8 @@ pub struct Ls {
     #[arg(long, short, conflicts_with = "output")]
     quiet: bool,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -23,7 +25,7 @@ impl Ls {
     /// # Errors
     /// No Warren answers.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let list = client.services().list_services(request(v1::ListServicesRequest {})).await?;
         let services = list.into_inner().services;
         if self.quiet {

@@ -1,6 +1,6 @@
 //! `warren service ps`
 
-use crate::client::{ClientArgs, of_service, request};
+use crate::client::{ClientArgs, StaleArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use clap::Args;
@@ -19,6 +19,8 @@ pub struct Ps {
     #[arg(long, short)]
     all: bool,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -28,7 +30,7 @@ impl Ps {
     /// # Errors
     /// There is no such service or node.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let asked = v1::ListTasksRequest {
             service_id: self.name.unwrap_or_default(),
             node_id: self.node.unwrap_or_default(),

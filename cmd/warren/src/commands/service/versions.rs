@@ -1,6 +1,6 @@
 //! `warren service versions`
 
-use crate::client::{Client, ClientArgs, of_service, request};
+use crate::client::{Client, ClientArgs, StaleArgs, of_service, request};
 use crate::failure::Outcome;
 use crate::output::{self, OutputArgs};
 use crate::release;
@@ -13,6 +13,8 @@ pub struct Versions {
     /// Name or id of the service
     name: String,
     #[command(flatten)]
+    stale: StaleArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -22,7 +24,7 @@ impl Versions {
     /// # Errors
     /// There is no such service.
     pub async fn run(self, client: &ClientArgs) -> Outcome {
-        let client = client.connect().await?;
+        let client = self.stale.connect(client).await?;
         let revisions = revisions(&client, &self.name).await?;
         output::print(self.output.output, &revisions, |revisions| {
             let rows = revisions.iter().map(|revision| {

@@ -48,7 +48,7 @@ impl Floor {
             Link::Closed(at) if *at <= now => {
                 let scope =
                     Scope { cluster: membership.cluster.to_string(), node: membership.node };
-                let network = network(membership);
+                let network = network(membership, desk.options().mtu);
                 let open = (self.open)(scope);
                 self.work.spawn(async move {
                     let opened = limited("opening the container runtime", OPEN_TIMEOUT, async {
@@ -94,13 +94,13 @@ impl Floor {
     }
 }
 
-fn network(membership: &Membership) -> NetworkSpec {
+fn network(membership: &Membership, mtu: Option<u16>) -> NetworkSpec {
     let cluster: String = membership.cluster.to_string().chars().take(8).collect();
     NetworkSpec {
         name: format!("warren-{cluster}-{}", membership.node),
         subnet: membership.subnet,
         gateway: membership.gateway(),
-        mtu: None,
+        mtu,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::book::tests::task;
 use crate::tests::{Sim, options};
 use tokio::sync::watch;
 use warren_core::ClusterId;
+use warren_core::assignment::Assignment;
 use warren_core::converge::Sweep;
 use warren_core::id::NodeId;
 
@@ -39,7 +40,8 @@ impl Bench {
         let desk = Desk::new(agent.options, 1, &cached, agent.publish, keep);
         let (news, news_out) = mpsc::channel(NEWS_QUEUED);
         let (looked, looked_out) = mpsc::channel(LOOKED_QUEUED);
-        let floor = Floor::new(agent.open, &cached, news, looked);
+        let courier = super::super::courier(desk.options(), watch::channel(None).1);
+        let floor = Floor::new(agent.open, &cached, courier, news, looked);
         let now = Tick::from_ms(1);
         let (_news, _looked, _published, _dir) = (news_out, looked_out, published, dir);
         Self { desk, floor, sim, now, _dir, _news, _looked, _published }

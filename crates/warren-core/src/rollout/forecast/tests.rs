@@ -56,7 +56,7 @@ impl Scene {
                 service: self.id,
                 expect,
                 spec: Box::new(spec),
-                by: Actor("alice".to_owned()),
+                by: Actor::named("alice".to_owned()),
                 cause: String::new(),
                 freeze_override: None,
             })
@@ -198,7 +198,7 @@ fn what_is_under_way_and_frozen_is_told() {
     assert_eq!((back.from, back.to), (Some(RevisionNumber(2)), Some(RevisionNumber(1))));
     assert!(back.notes[0].starts_with("v1 is the stable revision: this takes release"));
 
-    let by = Actor("bob".to_owned());
+    let by = Actor::named("bob".to_owned());
     let freeze =
         Command::SetFreeze { service: None, reason: Some("fair".to_owned()), by, seen: None };
     scene.feed.apply(freeze).unwrap();

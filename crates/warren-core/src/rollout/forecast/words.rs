@@ -2,21 +2,7 @@
 
 use crate::service::Service;
 use crate::spec::{ApprovalRule, FailureAction, Step, UpdateSettings};
-use crate::units::{Weight, counted};
-use std::time::Duration;
-
-/// A length of time as people write it: `10 s`, `5 min`, `1 h 30 min`.
-pub(super) fn span(span: Duration) -> String {
-    let ms = span.as_millis();
-    if !ms.is_multiple_of(1000) {
-        return format!("{ms} ms");
-    }
-    let seconds = span.as_secs();
-    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
-    let parts = parts.iter().filter(|(count, _)| *count > 0);
-    let words: Vec<_> = parts.map(|(count, unit)| format!("{count} {unit}")).collect();
-    if words.is_empty() { "0 s".to_owned() } else { words.join(" ") }
-}
+use crate::units::{Weight, counted, span};
 
 /// What a step does with traffic, how long, and who is asked at its end.
 pub(super) fn step_words(step: &Step, weight: Weight) -> String {

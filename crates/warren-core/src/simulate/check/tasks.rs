@@ -27,7 +27,9 @@ impl Cluster {
                 if found.deleting {
                     return Ok(());
                 }
-                self.check_serving(before, found)?;
+                if *reason != StopReason::Overdue {
+                    self.check_serving(before, found)?;
+                }
                 self.check_target(before, found, tasks, *reason)
             }
             Command::StopTasks { tasks, .. } => self.check_stop(before, tasks),
@@ -37,6 +39,7 @@ impl Cluster {
             | Command::UpdateService { .. }
             | Command::ScaleService { .. }
             | Command::RestartService { .. }
+            | Command::MoveTasks { .. }
             | Command::DeleteService { .. }
             | Command::AcceptRevision { .. }
             | Command::ForgetService { .. }
@@ -52,9 +55,15 @@ impl Cluster {
             | Command::JoinNode { .. }
             | Command::SetRole { .. }
             | Command::RemoveNode { .. }
+            | Command::RaiseLevel { .. }
+            | Command::BeginEpoch { .. }
+            | Command::CreateFile { .. }
+            | Command::UpdateFile { .. }
+            | Command::RemoveFile { .. }
             | Command::SetNodeUp { .. }
             | Command::SetAvailability { .. }
             | Command::LabelNode { .. }
+            | Command::Witness { .. }
             | Command::MoveRollout { .. }
             | Command::SteerRollout { .. }
             | Command::RollbackService { .. }
@@ -78,7 +87,8 @@ impl Cluster {
         ensure(count <= most as usize, "I3: no more tasks than surge allows", about)
     }
 
-    /// I2: a planned stop leaves enough ready tasks; where traffic is split, enough of each revision for its share.
+    /// I2: a planned stop, but for a drain past its deadline, leaves enough ready tasks; where traffic is split,
+    /// enough of each revision for its share.
     fn check_serving(&self, before: &State, service: &Service) -> Checked {
         let Mode::Replicated { replicas } = service.spec.mode else { return Ok(()) };
         let live = service.rollout.as_ref();

@@ -59,7 +59,8 @@ impl Simulation {
             spec.update = UpdateSettings::default();
             let service = match made {
                 None => {
-                    let create = Command::CreateService { spec: Box::new(spec), by: by() };
+                    let spec = Box::new(without_files(spec));
+                    let create = Command::CreateService { spec, by: by() };
                     let answer = cluster.request(create).map_err(|refusal| refusal.to_string())?;
                     let Applied::Service { id, .. } = answer else {
                         return Err("the model does not answer with a service".to_owned());
@@ -98,13 +99,22 @@ impl Simulation {
 }
 
 fn by() -> Actor {
-    Actor("simulation".to_owned())
+    Actor::named("simulation".to_owned())
 }
 
 /// The same with an image of other content.
 fn another(spec: &ServiceSpec, content: &str) -> ServiceSpec {
     let mut spec = spec.clone();
     spec.template.pinned = Some(PinnedImage(content.to_owned()));
+    spec
+}
+
+/// The same without secrets and configs, which a model does not have. Other ones are still another revision.
+fn without_files(mut spec: ServiceSpec) -> ServiceSpec {
+    let files = std::mem::take(&mut spec.template.files);
+    if !files.is_empty() {
+        spec.template.env.insert("files".to_owned(), format!("{files:?}"));
+    }
     spec
 }
 
@@ -117,7 +127,7 @@ fn write(cluster: &mut Cluster, service: ServiceId, spec: ServiceSpec) -> Result
     let command = Command::UpdateService {
         service,
         expect: generation.ok_or("the service is gone")?,
-        spec: Box::new(spec),
+        spec: Box::new(without_files(spec)),
         by: by(),
         cause: String::new(),
         freeze_override: None,

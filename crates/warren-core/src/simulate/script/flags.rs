@@ -93,6 +93,9 @@ impl<'a> Flags<'a> {
         if let Some(attempts) = self.parsed("restart-attempts")? {
             spec.restart.attempts = attempts;
         }
+        if let Some(most) = self.parsed("max-per-node")? {
+            spec.placement.max_per_node = Some(most);
+        }
         if let Some(name) = self.parsed("profile")? {
             spec.update = profile(name);
         }
@@ -155,7 +158,7 @@ fn change(update: &mut UpdateSettings, flag: &str, value: &str) -> Result<(), St
             update.hooks.push(Hook::new(on.parse()?, HookUrl::parse(url)?));
         }
         "image" | "replicas" | "restart-attempts" | "profile" | "canary-window" | "cause"
-        | "expect" | "override-freeze" => {}
+        | "expect" | "override-freeze" | "max-per-node" => {}
         flag => return Err(format!("there is no flag --{flag}")),
     }
     Ok(())

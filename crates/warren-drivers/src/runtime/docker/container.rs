@@ -175,7 +175,7 @@ fn host_config(spec: &ContainerSpec, options: &DockerOptions, network: String) -
         memory_swap: memory,
         nano_cpus: cpu_limit.map(|cpu| i64::from(cpu.0) * 1_000_000),
         pids_limit: pids_limit.map(i64::from),
-        mounts: Some(spec.template.mounts.iter().map(mount).collect()),
+        mounts: Some(spec.template.mounts.iter().map(mount).chain(files(spec)).collect()),
         port_bindings: Some(bindings.collect()),
         network_mode: Some(network),
         dns: Some(spec.dns.servers.iter().map(ToString::to_string).collect()),
@@ -210,6 +210,19 @@ fn mount(mount: &spec::Mount) -> Mount {
         tmpfs_options,
         ..Default::default()
     }
+}
+
+/// Secrets and configs, each at its place. The engine makes the folders on the way there.
+fn files(spec: &ContainerSpec) -> impl Iterator<Item = Mount> {
+    spec.files.iter().flat_map(|files| {
+        files.targets.iter().map(|target| Mount {
+            target: Some(target.clone()),
+            source: Some(files.source(target).display().to_string()),
+            typ: Some(MountType::BIND),
+            read_only: Some(true),
+            ..Default::default()
+        })
+    })
 }
 
 fn port(port: &spec::Port) -> String {

@@ -6,6 +6,7 @@ use crate::runtime::process::files::{
 use crate::runtime::process::{ProcessOptions, store, supervise};
 use crate::runtime::{ContainerRef, ContainerSpec, Labels, NetworkSpec, RuntimeError};
 use nix::unistd::{Group, User};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
@@ -51,11 +52,13 @@ pub(super) async fn create(
     store::check(root, &spec.image).await?;
     let folder = root.task(&id)?;
     if let Some(user) = user {
-        let path = folder.path.clone();
-        if let Some(closed) = blocking(root, move || closed_to(&path, user)).await? {
+        let mut paths = vec![folder.path.clone()];
+        paths.extend(spec.files.as_ref().map(|files| files.folder.clone()));
+        let look = move || first_closed(&paths, user);
+        if let Some(closed) = blocking(root, look).await? {
             let (uid, closed) = (user.uid, closed.display());
             let why = format!(
-                "user {uid} cannot pass through {closed} to its program: let others pass \
+                "user {uid} cannot pass through {closed} to its program and its files: let others pass \
                  (chmod o+x {closed})"
             );
             return Err(refuse(&id, &why));
@@ -139,6 +142,16 @@ pub(super) fn user_ids(id: &ContainerRef, text: &str) -> Result<UserIds, Runtime
     Ok(UserIds { uid, gid })
 }
 
+/// The first folder on the way to one of `paths` that the user cannot pass through.
+fn first_closed(paths: &[PathBuf], user: UserIds) -> io::Result<Option<PathBuf>> {
+    for path in paths {
+        if let Some(closed) = closed_to(path, user)? {
+            return Ok(Some(closed));
+        }
+    }
+    Ok(None)
+}
+
 /// The first folder on the way to `path` that the user cannot pass through.
 fn closed_to(path: &Path, user: UserIds) -> io::Result<Option<PathBuf>> {
     for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
@@ -172,7 +185,7 @@ fn record(
         program: store::path(root, &spec.image)?,
         name: name.unwrap_or_else(|| template.image.to_string()),
         args: words.collect(),
-        env: spec.environment(),
+        env: environment(spec),
         user,
         working_dir: template
             .working_dir
@@ -181,6 +194,23 @@ fn record(
         memory_limit: template.resources.memory_limit.map(|limit| limit.0),
         log_bytes_max: options.log_bytes_max.0,
     })
+}
+
+/// A process shares the machine's files: where its own are, a variable tells.
+fn environment(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let mut environment = spec.environment();
+    if let Some(files) = &spec.files {
+        let folder = files.folder.display().to_string();
+        environment.insert("WARREN_FILES".to_owned(), folder);
+    }
+    environment
+}
+
+/// Who a task of the user `text` runs as; nobody where this machine has no such user.
+#[must_use]
+pub fn owner(text: &str) -> Option<(u32, u32)> {
+    let nobody = ContainerRef(String::new());
+    user_ids(&nobody, text).ok().map(|UserIds { uid, gid }| (uid, gid))
 }
 
 enum Made {

@@ -77,7 +77,12 @@ impl Cluster {
             raft: raft.clone(),
             published: seen,
             reach: Arc::clone(&nodes) as Arc<dyn Reach>,
-            info: Info { version: "1.2.3".to_owned(), dns_addresses: watch::channel(Vec::new()).1 },
+            info: Info {
+                version: "1.2.3".to_owned(),
+                dns_addresses: watch::channel(Vec::new()).1,
+                seal: watch::channel(None).1,
+            },
+            vault: crate::Vault::default(),
             shutdown: shutdown.clone(),
         });
         let served = router(&api).unwrap();
@@ -121,6 +126,7 @@ impl Cluster {
             memory_bytes: 4 << 30,
             runtime: runtime.to_owned(),
             version: "1.2.3".to_owned(),
+            feature_level: warren_core::level::Level::OURS.0,
             ..Default::default()
         };
         let command = warren_wire::convert::node::registration(hello).unwrap();

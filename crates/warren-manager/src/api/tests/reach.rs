@@ -148,6 +148,7 @@ async fn nodes_are_drained_labelled_and_named() {
     let set = |availability: &str| v1::SetNodeAvailabilityRequest {
         node_id: "one".into(),
         availability: availability.into(),
+        within_ms: None,
     };
     let drained = nodes.set_node_availability(set("drain")).await.unwrap().into_inner();
     assert_eq!(drained.node.unwrap().availability, "drain");

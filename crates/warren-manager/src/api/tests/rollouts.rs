@@ -69,7 +69,7 @@ impl Cluster {
 #[tokio::test]
 async fn a_release_is_shown_while_it_runs_and_afterwards() {
     let cluster = Cluster::start().await;
-    let service = cluster.holding(v1::UpdateConfig::default()).await;
+    let service = Box::pin(cluster.holding(v1::UpdateConfig::default())).await;
     let live = cluster.rollout("web").await;
     assert_eq!((live.strategy.as_str(), live.phase.as_str()), ("canary", "holding"));
     assert_eq!((live.from_revision, live.to_revision), (1, 2));
@@ -161,7 +161,7 @@ async fn a_canary_is_paused_resumed_promoted_and_tried_again() {
         stability_window_seconds: Some(60),
         ..Default::default()
     };
-    let service = cluster.holding(config).await;
+    let service = Box::pin(cluster.holding(config)).await;
     let mut rollouts = cluster.rollouts();
     let paused = rollouts.pause_rollout(pause("web", "lunch")).await.unwrap().into_inner();
     let pauses = paused.rollout.unwrap().pauses;
@@ -272,7 +272,7 @@ async fn a_freeze_holds_what_begins_until_it_ends_or_is_overridden() {
 #[tokio::test]
 async fn an_update_during_a_release_replaces_waits_or_is_refused() {
     let cluster = Cluster::start().await;
-    cluster.holding(v1::UpdateConfig::default()).await;
+    Box::pin(cluster.holding(v1::UpdateConfig::default())).await;
     let on = |word: &str, image| {
         let config = v1::UpdateConfig { on_update: Some(word.into()), ..Default::default() };
         v1::UpdateServiceRequest { update_config: Some(config), ..update("web", image) }
@@ -308,7 +308,7 @@ async fn of_two_writers_the_later_is_told_by_whom_it_was_overtaken() {
     let cluster = Cluster::start().await;
     let service = cluster.stable("web").await;
     let read = cluster.raft.state().borrow().service(service.id.parse().unwrap()).unwrap().clone();
-    let by = Actor("alice".to_owned());
+    let by = Actor::named("alice".to_owned());
     let steer = Command::ScaleService { service: read.id, expect: None, replicas: 2, by };
     cluster.propose(steer).await;
     let expect_generation = read.generation.0;

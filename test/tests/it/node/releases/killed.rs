@@ -28,7 +28,7 @@ const PHASES: [&str; 9] = [
     "rolling-back",
 ];
 /// The whole of it; a release that starts over after each kill does not end in time.
-const TIME_MAX: Duration = Duration::from_secs(120);
+const TIME_MAX: Duration = Duration::from_secs(240);
 /// How exactly a killed leader's clock is known to the next: what had been committed last.
 const CLOCK_STEP_MS: u64 = 1500;
 

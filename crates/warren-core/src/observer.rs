@@ -1,15 +1,22 @@
-//! What has been heard from nodes. Owned by the hub; the reconciler and the API see copies.
+//! How the leader comes to know what it has heard. The hub of its term owns the one observer there is, and so does each
+//! manager of the simulator; the reconciler and the API see copies of [`Observed`].
 
+use crate::converge::Status;
+use crate::id::{NodeId, ServiceId, TaskId};
+use crate::observed::{Observed, Run, TaskObserved};
+use crate::state::State;
+use crate::task::Phase;
+use crate::time::ClusterTime;
 use std::collections::BTreeSet;
-use warren_core::State;
-use warren_core::converge::Status;
-use warren_core::id::{NodeId, ServiceId, TaskId};
-use warren_core::observed::{Observed, Run, TaskObserved};
-use warren_core::task::Phase;
-use warren_core::time::ClusterTime;
 
-/// All that was heard, and what of it is news.
-pub(crate) struct Observer {
+/// Problems of one node that are remembered: a screen's worth.
+const PROBLEMS_MAX: usize = 16;
+/// The longest sentence about one: it names two addresses, and what a program said.
+const PROBLEM_BYTES_MAX: usize = 512;
+
+/// All that was heard in one term of leadership, and what of it is news.
+#[derive(Clone, Debug)]
+pub struct Observer {
     observed: Observed,
     /// Whether anything but the time of a sign of life has changed since [`Self::news`].
     changed: bool,
@@ -19,53 +26,68 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Listens from `since` on, and will tell resolvers by `told_from` at the latest.
-    pub(crate) fn new(since: ClusterTime, told_from: ClusterTime) -> Self {
+    #[must_use]
+    pub fn new(since: ClusterTime, told_from: ClusterTime) -> Self {
         let observed = Observed { since, told_from, ..Observed::default() };
         Self { observed, changed: false, touched: BTreeSet::new() }
     }
 
     /// From now on resolvers are told where traffic goes.
-    pub(crate) fn tells(&mut self, now: ClusterTime) {
+    pub fn tells(&mut self, now: ClusterTime) {
         self.observed.told_from = now;
         self.changed = true;
     }
 
-    pub(crate) fn observed(&self) -> &Observed {
+    /// What has been heard so far.
+    #[must_use]
+    pub fn observed(&self) -> &Observed {
         &self.observed
     }
 
     /// Whether anything but the time of a sign of life has changed since the last call.
-    pub(crate) fn news(&mut self) -> bool {
+    pub fn news(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
     /// Services whose endpoints changed in readiness since the last call.
-    pub(crate) fn touched(&mut self) -> BTreeSet<ServiceId> {
+    pub fn touched(&mut self) -> BTreeSet<ServiceId> {
         std::mem::take(&mut self.touched)
     }
 
     /// Any message of a node is a sign of life.
-    pub(crate) fn heard(&mut self, node: NodeId, now: ClusterTime) {
+    pub fn heard(&mut self, node: NodeId, now: ClusterTime) {
         let node = self.observed.nodes.entry(node).or_default();
         node.heard = node.heard.max(now);
     }
 
-    pub(crate) fn connected(&mut self, node: NodeId, connected: bool) {
+    /// The node has a session now, or has none any more.
+    pub fn connected(&mut self, node: NodeId, connected: bool) {
         let node = self.observed.nodes.entry(node).or_default();
         self.changed |= node.connected != connected;
         node.connected = connected;
     }
 
     /// The node's resolver answers with `epoch`.
-    pub(crate) fn acked(&mut self, node: NodeId, epoch: u64, now: ClusterTime) {
+    pub fn acked(&mut self, node: NodeId, epoch: u64, now: ClusterTime) {
         let acks = &mut self.observed.nodes.entry(node).or_default().acks;
         let before = acks.newest();
         acks.add(epoch, now);
         self.changed |= acks.newest() != before;
     }
 
-    /// Takes note of what a node says of a task. Returns whether the task is one of its own.
-    pub(crate) fn report(
+    /// The node says what is wrong with it. Too much of it is cut: it is for people.
+    pub fn troubled(&mut self, node: NodeId, problems: Vec<String>) {
+        let problems = problems.into_iter().take(PROBLEMS_MAX);
+        let problems: Vec<String> = problems.map(cut).collect();
+        let node = self.observed.nodes.entry(node).or_default();
+        if node.problems != problems {
+            node.problems = problems;
+            self.changed = true;
+        }
+    }
+
+    /// Takes note of what a node says of a task at `now`. Returns whether the task is one of its own.
+    pub fn report(
         &mut self,
         state: &State,
         node: NodeId,
@@ -77,7 +99,9 @@ impl Observer {
         };
         let before = self.observed.tasks.get(id);
         let was_ready = before.and_then(|before| before.ready_since);
-        let was_unready = before.and_then(|before| before.unready_since);
+        // The time in which nobody could see it is not held against it.
+        let was_unready = before.filter(|before| !before.unseen);
+        let was_unready = was_unready.and_then(|before| before.unready_since);
         let is_ready = status.ready && status.phase == Phase::Running;
         let heard = TaskObserved {
             phase: status.phase,
@@ -85,6 +109,7 @@ impl Observer {
             unready_since: (!is_ready).then(|| was_unready.unwrap_or(now)),
             healthy: status.healthy,
             restarts: status.restarts,
+            unseen: status.unseen,
             detail: status.detail.clone(),
         };
         let again = before.is_some_and(|before| heard.restarts > before.restarts);
@@ -110,17 +135,23 @@ impl Observer {
     }
 
     /// The task's record is gone, and so is what was heard of it.
-    pub(crate) fn forget(&mut self, task: TaskId) {
+    pub fn forget(&mut self, task: TaskId) {
         self.changed |= self.observed.tasks.remove(&task).is_some();
         self.observed.runs.remove(&task);
     }
 
     /// Whether every node that is up has said how each of its running tasks does.
-    pub(crate) fn is_complete(&self, state: &State) -> bool {
+    #[must_use]
+    pub fn is_complete(&self, state: &State) -> bool {
         let up = state.nodes().filter(|node| node.up);
         let mut tasks = up.flat_map(|node| state.tasks_on(node.id));
         tasks.all(|task| !task.serves() || self.observed.tasks.contains_key(&task.id))
     }
+}
+
+fn cut(mut problem: String) -> String {
+    problem.truncate(problem.floor_char_boundary(PROBLEM_BYTES_MAX));
+    problem
 }
 
 #[cfg(test)]
@@ -148,5 +179,20 @@ mod tests {
         assert_eq!(run(&observer), Some((false, at(6))));
         observer.forget(task);
         assert_eq!(run(&observer), None);
+    }
+
+    #[test]
+    fn what_a_node_says_of_itself_is_bounded_and_news_once() {
+        let mut observer = Observer::new(ClusterTime::START, ClusterTime::START);
+        let said = vec!["ü".repeat(PROBLEM_BYTES_MAX); PROBLEMS_MAX + 1];
+        observer.troubled(NodeId(1), said.clone());
+        assert!(observer.news());
+        let kept = &observer.observed().nodes[&NodeId(1)].problems;
+        assert_eq!(kept.len(), PROBLEMS_MAX);
+        assert!(kept.iter().all(|problem| problem.len() == PROBLEM_BYTES_MAX));
+        observer.troubled(NodeId(1), said);
+        assert!(!observer.news());
+        observer.troubled(NodeId(1), Vec::new());
+        assert!(observer.news() && observer.observed().nodes[&NodeId(1)].problems.is_empty());
     }
 }

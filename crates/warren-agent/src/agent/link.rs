@@ -1,0 +1,27 @@
+//! The link to the leader.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use warren_core::time::Tick;
+use warren_wire::v1::AgentMessage;
+
+/// Beats in one lease: two may be lost.
+const BEATS_PER_LEASE: u64 = 3;
+
+/// The link to the leader, while there is one.
+pub(super) struct Link {
+    pub(super) outbound: mpsc::Sender<AgentMessage>,
+    pub(super) beat_every: Duration,
+    pub(super) next_beat: Tick,
+    /// When the beats were sent that are not answered yet, oldest first.
+    pub(super) beats: VecDeque<Tick>,
+    /// What is to be said again, as it is then, as soon as there is room for it.
+    pub(super) owes_applied: bool,
+    pub(super) owes_traffic: bool,
+}
+
+/// How often to beat under a lease of so many milliseconds.
+pub(super) fn beat_every(lease_ms: u64) -> Duration {
+    Duration::from_millis((lease_ms / BEATS_PER_LEASE).max(1))
+}
