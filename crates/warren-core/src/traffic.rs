@@ -21,6 +21,9 @@ use std::time::Duration;
 pub const TTL: Duration = Duration::from_secs(5);
 /// How long an answer may be cached while a service changes its tasks or its split.
 pub const TTL_LIVE: Duration = Duration::from_secs(1);
+/// How much longer than that an answer may be in use: caches count whole seconds from when the answer reached them, and
+/// what was begun in the last moment is still on its way to a task.
+pub const TTL_SLACK: Duration = Duration::from_secs(1);
 
 /// How long a resolver may hear nothing of the leader before its view is no longer good: it is waited for no longer
 /// then,

@@ -8,7 +8,7 @@ use crate::id::ServiceId;
 use crate::report::{ServiceReport, Wait, WaitReason};
 use crate::task::{Desired, Phase, StopReason};
 use crate::time::ClusterTime;
-use crate::traffic::{self, TRAFFIC_LEASE, TTL, TTL_LIVE};
+use crate::traffic::{self, TRAFFIC_LEASE, TTL, TTL_LIVE, TTL_SLACK};
 use std::time::Duration;
 
 impl Planner<'_> {
@@ -49,7 +49,8 @@ impl Planner<'_> {
             return None;
         }
         let settled = traffic::settled_at(self.observed, epoch, since);
-        Some(self.forgotten_at(task.service, settled).after(self.drain_of(task.service)))
+        let forgotten = self.forgotten_at(task.service, settled).after(TTL_SLACK);
+        Some(forgotten.after(self.drain_of(task.service)))
     }
 
     /// When no cache has an answer any more that was given before `settled`. While a release is under way answers are

@@ -416,10 +416,10 @@ fn a_drained_task_stops_only_after_every_ack_and_the_ttl() {
     }
     let next = plan(&world.feed.state, &world.observed, world.now);
     assert!(next.commands.is_empty(), "no ack yet");
-    let cut_off = crate::traffic::TRAFFIC_LEASE + crate::traffic::TTL;
+    let let_go = crate::traffic::TTL + crate::traffic::TTL_SLACK;
     let since = world.feed.state.time();
-    assert!(next.wake_at.unwrap() >= since.after(crate::traffic::TTL));
-    assert!(next.wake_at.unwrap() <= since.after(cut_off));
+    assert!(next.wake_at.unwrap() >= since.after(let_go));
+    assert!(next.wake_at.unwrap() <= since.after(crate::traffic::TRAFFIC_LEASE + let_go));
 }
 
 /// What a release does about a new task that has not been ready for longer than the deadline.

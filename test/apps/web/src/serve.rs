@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(20);
 const ITEMS_PER_TICK: usize = 20;
 /// How long requests in flight may hold up the end; under the ten seconds that runtimes give by default.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(8);
+/// How long a connection that has not said a word holds up the end.
+const SILENT_TIME_MAX: Duration = Duration::from_secs(1);
 /// What the process ends with when it was told to crash.
 const CRASH_CODE: u8 = 70;
 
@@ -92,6 +94,8 @@ struct Switched {
 #[derive(Default)]
 struct Load {
     connections: usize,
+    /// Connections without a first request yet.
+    unheard: usize,
     requests: usize,
     stopping: bool,
 }
@@ -207,37 +211,50 @@ impl Server {
         told_to_stop.then_some(ExitCode::SUCCESS)
     }
 
-    fn accept(self: Arc<Self>, listener: &TcpListener) {
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
         loop {
-            let accepted = listener.accept();
-            if self.load.lock().expect("no holder panics").stopping {
-                return;
+            match listener.accept() {
+                Ok((stream, _)) => self.begin(stream),
+                Err(_) if self.load.lock().expect("no holder panics").stopping => return,
+                Err(_) => {}
             }
-            let Ok((stream, _)) = accepted else { continue };
-            let server = self.clone();
-            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-            // Where no thread can be made the stream is dropped, which the client sees at once.
-            let _ = thread.spawn(move || server.serve(stream));
         }
     }
 
-    fn serve(&self, mut stream: TcpStream) {
-        let crowded = {
+    fn begin(self: &Arc<Self>, stream: TcpStream) {
+        // From here on: who has got through to us is answered, also where we are told to stop before a word was read.
+        let connections = {
             let mut load = self.load.lock().expect("no holder panics");
             load.connections += 1;
-            load.connections > CONNECTIONS_MAX
+            load.unheard += 1;
+            load.connections
         };
+        let server = self.clone();
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        // Where no thread can be made the stream is dropped, which the client sees at once.
+        if thread.spawn(move || server.serve(stream, connections > CONNECTIONS_MAX)).is_err() {
+            let mut load = self.load.lock().expect("no holder panics");
+            load.connections -= 1;
+            load.unheard -= 1;
+        }
+    }
+
+    fn serve(&self, mut stream: TcpStream, crowded: bool) {
+        let mut unheard = true;
         if crowded {
             let response = Response::text(503, "too many connections\n");
             let _ = response.write(&mut stream, "GET", &self.options.version, false);
         } else {
             // An error here is the client's: it hung up or was too slow.
-            let _ = self.serve_requests(&mut stream);
+            let _ = self.serve_requests(&mut stream, &mut unheard);
         }
-        self.load.lock().expect("no holder panics").connections -= 1;
+        let mut load = self.load.lock().expect("no holder panics");
+        load.connections -= 1;
+        load.unheard -= usize::from(unheard);
+        self.idle.notify_all();
     }
 
-    fn serve_requests(&self, stream: &mut TcpStream) -> Result<()> {
+    fn serve_requests(&self, stream: &mut TcpStream, unheard: &mut bool) -> Result<()> {
         stream.set_read_timeout(Some(http::REQUEST_TIME_MAX))?;
         stream.set_write_timeout(Some(http::REQUEST_TIME_MAX))?;
         stream.set_nodelay(true)?;
@@ -250,7 +267,10 @@ impl Server {
                         .write(stream, "GET", version, false);
                 }
             };
-            self.load.lock().expect("no holder panics").requests += 1;
+            let mut load = self.load.lock().expect("no holder panics");
+            load.requests += 1;
+            load.unheard -= usize::from(std::mem::take(unheard));
+            drop(load);
             let response = routes::answer(self, &request);
             let keep = request.keep_alive && !self.load.lock().expect("no holder panics").stopping;
             let written = response.write(stream, &request.method, version, keep);
@@ -266,12 +286,25 @@ impl Server {
         Ok(())
     }
 
-    /// Takes no further connection and waits for the requests in flight, but not for ever.
-    fn drain(&self, listener: &TcpListener) {
+    /// Takes who is in the queue already, then nobody any more, and waits for the requests in flight, but not for ever.
+    fn drain(self: &Arc<Self>, listener: &TcpListener) {
+        // To shut a socket that listens is to cut off who waits in its queue.
+        if listener.set_nonblocking(true).is_ok() {
+            while let Ok((stream, _)) = listener.accept() {
+                // Only the listener is not to be waited for.
+                if stream.set_nonblocking(false).is_ok() {
+                    self.begin(stream);
+                }
+            }
+        }
         self.load.lock().expect("no holder panics").stopping = true;
         let how = nix::sys::socket::Shutdown::Both;
         let _ = nix::sys::socket::shutdown(listener.as_raw_fd(), how);
         let load = self.load.lock().expect("no holder panics");
+        let busy = |load: &mut Load| load.requests > 0 || load.unheard > 0;
+        let Ok((load, _)) = self.idle.wait_timeout_while(load, SILENT_TIME_MAX, busy) else {
+            return;
+        };
         let _ = self.idle.wait_timeout_while(load, DRAIN_TIME_MAX, |load| load.requests > 0);
     }
 }

@@ -52,8 +52,12 @@ impl Web {
     }
 
     fn terminate(&self) {
+        self.send(Signal::SIGTERM);
+    }
+
+    fn send(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
-        kill(pid, Signal::SIGTERM).expect("it is there");
+        kill(pid, signal).expect("it is there");
     }
 
     fn wait(&mut self) -> ExitStatus {
@@ -157,6 +161,34 @@ fn it_finishes_what_it_has_begun_and_then_ends_well() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(web.wait().code(), Some(0));
     assert!(TcpStream::connect(&web.address).is_err(), "the port is closed");
+}
+
+#[test]
+fn it_answers_who_waits_at_its_door_when_it_is_told_to_stop() {
+    let mut web = start(&[]);
+    // A process that gets no time takes nobody from its queue.
+    web.send(Signal::SIGSTOP);
+    let mut waiting: Vec<_> = (0..10)
+        .map(|number| {
+            let mut stream = TcpStream::connect(&web.address).expect("there is a queue");
+            // The last ones say nothing before they are taken.
+            if number < 7 {
+                write!(stream, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n").expect("room");
+            }
+            stream
+        })
+        .collect();
+    web.terminate();
+    web.send(Signal::SIGCONT);
+    for (number, stream) in waiting.iter_mut().enumerate() {
+        if number >= 7 {
+            let _ = write!(stream, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{number}: {answer:?}");
+    }
+    assert_eq!(web.wait().code(), Some(0));
 }
 
 #[test]

@@ -58,7 +58,9 @@ async fn leaders_killed() -> anyhow::Result<()> {
             if web.name == "bad" { ("rolled-back", 1) } else { ("completed", 2) };
         let ended = web.end().await?;
         ensure!(ended.outcome == outcome, "{ended:#?}");
-        web.runs_only(revision).await?;
+        // The agent of the leader that was killed last may still be on its way back to the next.
+        let what = format!("{} runs revision {revision} only", web.name);
+        wait::until(&what, SOON, async || web.runs_only(revision).await).await?;
         let tally = load.all_answered(&web.name, "with a leader killed in each phase")?;
         warren_test::say(&format!(
             "{}: {} requests, {} failed",

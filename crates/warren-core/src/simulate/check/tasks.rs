@@ -11,7 +11,7 @@ use crate::simulate::machine::ms;
 use crate::spec::{Mode, Strategy};
 use crate::state::State;
 use crate::task::{Desired, StopReason, Task};
-use crate::traffic::TRAFFIC_LEASE;
+use crate::traffic::{TRAFFIC_LEASE, TTL_SLACK};
 use crate::units::Weight;
 
 impl Cluster {
@@ -172,7 +172,8 @@ impl Cluster {
                 let about = || format!("{} is still answered by {}", task.id, machine.name);
                 ensure(!names, "I6: no task stops before it is out of traffic", about)?;
                 let expires = resolver.expires.get(&task.id).copied().unwrap_or(0);
-                let left = expires.saturating_sub(self.now);
+                let late = if expires == 0 { 0 } else { expires + ms(TTL_SLACK) };
+                let left = late.saturating_sub(self.now);
                 let about =
                     || format!("{} is cached for another {left} ms from {}", task.id, machine.name);
                 ensure(left == 0, "I6: no task stops before caches let go", about)?;
