@@ -14,7 +14,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use crate::cluster::{Node, Runtime};
-use crate::testbed::{Engines, Inside, Plan, Testbed};
+use crate::testbed::{Engines, Inside, Machine, Plan, Testbed};
 use crate::wait;
 
 /// Long for anything that a small cluster does; only a broken one needs it.
@@ -38,6 +38,19 @@ impl Fleet {
     /// # Errors
     /// [`NotHere`](crate::testbed::NotHere) where this machine cannot have them; else what went wrong.
     pub async fn build(plan: Plan, managers: usize, arguments: &[&str]) -> anyhow::Result<Self> {
+        let all: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self::build_with(plan, managers, |_| all.clone()).await
+    }
+
+    /// As [`Self::build`], with arguments for each machine.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn build_with(
+        plan: Plan,
+        managers: usize,
+        arguments: impl Fn(&Machine) -> Vec<String>,
+    ) -> anyhow::Result<Self> {
         ensure!((1..=plan.machines).contains(&managers), "as many managers as machines at most");
         let bed = Testbed::build(plan).await?;
         let inside = bed.enter()?;
@@ -47,7 +60,9 @@ impl Fleet {
         };
         let mut fleet = Self { nodes: Vec::new(), runtime, managers, _inside: inside, bed };
         for index in 0..plan.machines {
-            let mut node = fleet.make(index, arguments).await?;
+            let own = arguments(fleet.bed.machine(index));
+            let own: Vec<&str> = own.iter().map(String::as_str).collect();
+            let mut node = fleet.make(index, &own).await?;
             node.resume().await.with_context(|| fleet.bed.machine(index).name.clone())?;
             fleet.nodes.push(node);
         }

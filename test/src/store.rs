@@ -117,6 +117,7 @@ fn beginning() -> Vec<Command> {
         runtime: "none".to_owned(),
         version: "0".to_owned(),
         level: warren_core::level::Level::OURS,
+        encryption: warren_core::node::Encryption::default(),
     };
     let init = Command::InitCluster {
         id: ClusterId(1),

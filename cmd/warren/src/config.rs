@@ -90,9 +90,15 @@ pub struct NodeFlags {
     /// Addresses that a new cluster gives to the tasks of its nodes
     #[arg(long, value_name = "CIDR")]
     pub pool: Option<String>,
-    /// How containers of other nodes are reached: auto, host-gw, vxlan or none
+    /// How containers of other nodes are reached: auto, host-gw, vxlan, wireguard or none
     #[arg(long, value_name = "BACKEND")]
     pub network: Option<String>,
+    /// Port of UDP where this node speaks WireGuard
+    #[arg(long, value_name = "PORT")]
+    pub wireguard_port: Option<String>,
+    /// Where programs that speak WireGuard in the kernel's place have their sockets
+    #[arg(long, value_name = "PATH")]
+    pub wireguard_sockets: Option<String>,
     /// Where a manager serves other machines
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -147,6 +153,8 @@ impl NodeFlags {
             ("zone", self.zone.clone()),
             ("pool", self.pool.clone()),
             ("network", self.network.clone()),
+            ("wireguard_port", self.wireguard_port.clone()),
+            ("wireguard_sockets", self.wireguard_sockets.clone()),
             ("listen", self.listen.clone()),
             ("calls_per_second", self.calls_per_second.clone()),
             ("certificate_life", self.certificate_life.clone()),

@@ -6,6 +6,7 @@ mod cluster;
 mod data_dir;
 mod disaster;
 mod dns;
+mod encryption;
 mod epoch;
 mod facts;
 mod http;

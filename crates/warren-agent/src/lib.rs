@@ -30,7 +30,7 @@ use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tokio::sync::watch;
-use warren_core::node::NodeFacts;
+use warren_core::node::{Encryption, NodeFacts};
 use warren_wire::channel::{Dialer, Target};
 
 /// How an agent is set up. Read once, before anything starts.
@@ -44,8 +44,10 @@ pub struct Options {
     pub dialer: Dialer,
     /// Where managers are. Those that it hears of later are tried after these.
     pub managers: Vec<Target>,
-    /// What this machine is.
+    /// What this machine is, but for `encryption`, which may change while it runs.
     pub facts: NodeFacts,
+    /// What it says of encryption, in place of what is in `facts`. A change is told at once, by another session.
+    pub encryption: watch::Receiver<Encryption>,
     /// Whether this node is a manager too.
     pub manager: bool,
     /// The subnet that tasks are to get addresses from; chosen by the cluster where absent.

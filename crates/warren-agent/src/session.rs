@@ -9,7 +9,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use warren_core::node::Encryption;
 use warren_wire::channel::{DialError, Dialer, SESSION_BYTES_MAX, Target};
+use warren_wire::convert;
 use warren_wire::status::LEADER;
 use warren_wire::trust::MANAGER_NAME;
 use warren_wire::v1::manager_message::Message;
@@ -45,6 +47,8 @@ pub(crate) enum Event {
 pub(crate) struct Session {
     /// What to say first, kept up to date.
     pub(crate) hello: watch::Receiver<v1::Hello>,
+    /// What is said of encryption with it. When that changes, another session begins.
+    pub(crate) encryption: watch::Receiver<Encryption>,
     /// Where managers are, best first, kept up to date.
     pub(crate) managers: watch::Receiver<Vec<Target>>,
     pub(crate) dialer: Dialer,
@@ -70,6 +74,8 @@ enum SessionError {
     Ended,
     #[error("the manager did not begin with a welcome")]
     NoWelcome,
+    #[error("this node has something new to say of itself")]
+    News,
     #[error("the agent is ending")]
     AgentGone,
 }
@@ -96,12 +102,16 @@ impl Session {
                 turn = index + 1;
                 managers.get(index).cloned()
             });
-            let attempt = self.attempt(target);
+            let attempt = self.attempt(target.clone());
             let error = tokio::select! {
                 () = shutdown.cancelled() => return,
                 error = attempt => error,
             };
-            leader = leader_named(&error);
+            leader = match error {
+                // It is told to whoever led until now.
+                SessionError::News => target,
+                ref error => leader_named(error),
+            };
             if self.events.send(Event::Disconnected(error.to_string())).await.is_err() {
                 return;
             }
@@ -141,8 +151,9 @@ impl Session {
             .max_decoding_message_size(SESSION_BYTES_MAX)
             .max_encoding_message_size(SESSION_BYTES_MAX);
         let (outbound, queue) = mpsc::channel(OUTBOUND);
-        let hello = agent_message::Message::Hello(self.hello.borrow_and_update().clone());
-        let hello = AgentMessage { message: Some(hello) };
+        let encryption = convert::node::render_encryption(*self.encryption.borrow_and_update());
+        let hello = v1::Hello { encryption, ..self.hello.borrow_and_update().clone() };
+        let hello = AgentMessage { message: Some(agent_message::Message::Hello(hello)) };
         outbound.send(hello).await.map_err(|_| SessionError::Ended)?;
         let attached = timeout(WELCOME_TIMEOUT, async {
             let response = client.attach(ReceiverStream::new(queue)).await;
@@ -160,7 +171,7 @@ impl Session {
     }
 
     async fn hear(
-        &self,
+        &mut self,
         welcome: v1::Welcome,
         outbound: mpsc::Sender<AgentMessage>,
         mut inbound: Streaming<v1::ManagerMessage>,
@@ -171,7 +182,11 @@ impl Session {
             return SessionError::AgentGone;
         }
         loop {
-            let message = match timeout(lease, inbound.message()).await {
+            let heard = tokio::select! {
+                heard = timeout(lease, inbound.message()) => heard,
+                () = another(&mut self.encryption) => return SessionError::News,
+            };
+            let message = match heard {
                 Err(_) => return SessionError::Silent(lease),
                 Ok(Err(status)) => return SessionError::Refused(status),
                 Ok(Ok(None)) => return SessionError::Ended,
@@ -186,6 +201,13 @@ impl Session {
                 return SessionError::AgentGone;
             }
         }
+    }
+}
+
+/// Returns once the value is another one than was seen last; never where nobody can change it.
+async fn another(encryption: &mut watch::Receiver<Encryption>) {
+    if encryption.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

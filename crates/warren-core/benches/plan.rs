@@ -73,6 +73,7 @@ fn register(n: u32) -> Command {
         runtime: "bench".to_owned(),
         version: "0".to_owned(),
         level: warren_core::level::Level::OURS,
+        encryption: warren_core::node::Encryption::default(),
     };
     let subnet = format!("10.{}.{}.0/24", n / 256, n % 256).parse().ok();
     Command::RegisterNode {

@@ -68,6 +68,37 @@ pub struct NodeFacts {
     pub version: String,
     /// What that version speaks.
     pub level: Level,
+    /// Whether and how what its containers send to those of other nodes is encrypted.
+    pub encryption: Encryption,
+}
+
+/// What a node says of encrypting what passes between its containers and those of other nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Encryption {
+    /// Where it speaks WireGuard; absent where it does not.
+    pub wireguard: Option<WireGuard>,
+    /// Whether its containers are reached encrypted or not at all.
+    pub only: bool,
+}
+
+/// Where a node speaks WireGuard, on its address, and by which key it is known there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct WireGuard {
+    /// The public half of the key that it has made.
+    pub key: WireGuardKey,
+    /// The port of UDP.
+    pub port: u16,
+}
+
+/// The public half of a WireGuard key. Not a secret; still no more of it is shown than tells two apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WireGuardKey(pub [u8; 32]);
+
+impl fmt::Debug for WireGuardKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "{a:02x}{b:02x}{c:02x}{d:02x}…")
+    }
 }
 
 impl NodeFacts {

@@ -1,7 +1,7 @@
 //! Where traffic goes: what every resolver and proxy answers from.
 
 use crate::id::{NodeId, RevisionNumber, TaskId};
-use crate::node::Node;
+use crate::node::{Encryption, Node, NodeFacts};
 use crate::observed::Observed;
 use crate::rollout::{Phase, Rollout};
 use crate::service::Service;
@@ -52,14 +52,23 @@ pub struct Host {
     pub address: IpAddr,
     /// The addresses of its containers; absent where its tasks are processes, which are reached at loopback.
     pub subnet: Option<Ipv4Net>,
+    /// Whether and how what passes between its containers and those of others is encrypted.
+    pub encryption: Encryption,
 }
 
 impl Host {
+    /// A machine whose tasks are processes.
+    #[must_use]
+    pub fn plain(node: NodeId, address: IpAddr) -> Self {
+        Self { node, address, subnet: None, encryption: Encryption::default() }
+    }
+
     /// What others are told of `node`.
     #[must_use]
     pub fn of(node: &Node) -> Self {
         let subnet = node.facts.has_containers().then_some(node.subnet);
-        Self { node: node.id, address: node.facts.address, subnet }
+        let NodeFacts { address, encryption, .. } = node.facts;
+        Self { node: node.id, address, subnet, encryption }
     }
 }
 

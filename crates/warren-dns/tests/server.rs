@@ -150,7 +150,7 @@ fn view_of(epoch: u64, web: ServiceTraffic) -> TrafficView {
     let named = |(name, traffic)| (ServiceName::parse(name).unwrap(), Arc::new(traffic));
     let host = |name: &str, address: &str| {
         let address: IpAddr = address.parse().unwrap();
-        (HostName::parse(name).unwrap(), Host { node: NodeId(1), address, subnet: None })
+        (HostName::parse(name).unwrap(), Host::plain(NodeId(1), address))
     };
     TrafficView {
         epoch,

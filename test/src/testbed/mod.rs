@@ -23,10 +23,14 @@ mod namespace;
 pub(crate) mod processes;
 pub mod pump;
 mod tool;
+mod wireguard;
+mod wiretap;
 
 pub use ground::{HAND, sweep};
 pub use namespace::{Inside, Namespace};
 pub use tool::run;
+pub use wireguard::{WireGuard, wireguard_possible};
+pub use wiretap::{Heard, Wiretap};
 
 use std::fmt;
 use std::net::Ipv4Addr;

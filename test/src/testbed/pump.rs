@@ -100,6 +100,24 @@ pub fn echo(from: &Namespace, to: SocketAddr, patience: Duration) -> anyhow::Res
     Ok(stream.read_exact(&mut [0])?)
 }
 
+/// Says these words from a namespace to a [`Sink`] and hears them again; it takes one connection of it.
+///
+/// # Errors
+/// Where they do not come back.
+pub fn say(
+    from: &Namespace,
+    to: SocketAddr,
+    words: &str,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let mut stream = connect(from, to, patience)?;
+    stream.write_all(&[&[ECHO], words.as_bytes()].concat())?;
+    let mut back = vec![0; words.len()];
+    stream.read_exact(&mut back)?;
+    anyhow::ensure!(back == words.as_bytes(), "other words came back");
+    Ok(())
+}
+
 /// Connects from a namespace.
 ///
 /// # Errors

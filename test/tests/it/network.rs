@@ -2,12 +2,15 @@
 //! other.
 
 mod containers;
+mod encrypted;
 mod guests;
 mod joined;
+mod sealed;
 
 use anyhow::Context as _;
 use ipnet::Ipv4Net;
 use warren_core::id::NodeId;
+use warren_core::node::Encryption;
 use warren_drivers::network::contract::Stage;
 use warren_drivers::network::kernel::Kernel;
 use warren_drivers::network::{
@@ -34,12 +37,14 @@ fn wish(bed: &Testbed, index: usize, backend: Backend) -> Wish {
         node: NodeId(other as u64 + 1),
         address: machine.address,
         subnet: subnet(other),
+        encryption: Encryption::default(),
     });
     Wish {
         owner: owner(),
         backend,
         address: bed.machine(index).address,
         subnet: subnet(index),
+        wire: None,
         peers: peers.collect(),
     }
 }
@@ -76,7 +81,7 @@ async fn stage(check: &str) -> Option<(Stage, (Inside, Testbed))> {
     let bed = build(check, Plan::machines(1)).await?;
     let inside = bed.machine(0).namespace.enter().expect("a thread may enter");
     let network = Box::new(Kernel::new(owner()));
-    Some((Stage { network, owner: owner() }, (inside, bed)))
+    Some((Stage { network, owner: owner(), wire: None }, (inside, bed)))
 }
 
 mod kernel_contract {

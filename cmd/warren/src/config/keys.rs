@@ -113,12 +113,29 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "network",
-        value: "`auto`, `host-gw`, `vxlan` or `none`",
+        value: "`auto`, `host-gw`, `vxlan`, `wireguard` or `none`",
         default: "auto",
         since: "0.1.0",
         about: "How containers of this node and of others reach each other. `host-gw`: plain routes, for machines on one \
-                link. `vxlan`: a tunnel over UDP port 7402, not encrypted. `auto`: plain routes to machines on the \
-                link, tunnels to others. `none`: not at all. Tasks that are processes have no part in it.",
+                link. `vxlan`: a tunnel over UDP port 7402, not encrypted. `wireguard`: encrypted or not at all, also \
+                to nodes with another setting. `auto`: plain routes to machines on the link; to others WireGuard \
+                where both ends have it, tunnels where not. `none`: not at all. Tasks that are processes have no part \
+                in it.",
+    },
+    Key {
+        name: "wireguard_port",
+        value: "port of UDP",
+        default: "7403",
+        since: "0.1.0",
+        about: "Where this node speaks WireGuard under `wireguard` and `auto`. The other nodes are told.",
+    },
+    Key {
+        name: "wireguard_sockets",
+        value: "path",
+        default: "/var/run/wireguard",
+        since: "0.1.0",
+        about: "Where programs that speak WireGuard in the kernel's place, as `wireguard-go` does, have their sockets. One \
+                that runs there under the name of Warren's device is used.",
     },
     Key {
         name: "listen",

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use warren_core::spec::{HostName, LABEL_VALUE_BYTES_MAX, LabelKey};
-use warren_drivers::network::Backend;
+use warren_drivers::network::{Backend, TUNNEL_PORT};
 use warren_manager::FreezeWindow;
 use warren_wire::channel::Target;
 use warren_wire::trust::JoinToken;
@@ -81,6 +81,8 @@ pub struct NodeConfig {
     pub zone: String,
     pub pool: Ipv4Net,
     pub network: Backend,
+    pub wireguard_port: u16,
+    pub wireguard_sockets: PathBuf,
     pub listen: SocketAddr,
     /// Of one caller; 0 for no limit.
     pub calls_per_second: u32,
@@ -149,6 +151,8 @@ impl NodeConfig {
             zone: read.with("zone", zone)?,
             pool: read.with("pool", pool)?,
             network: read.with("network", Backend::from_str)?,
+            wireguard_port: read.with("wireguard_port", wireguard_port)?,
+            wireguard_sockets: path("wireguard_sockets")?,
             listen: read.with("listen", address)?,
             calls_per_second: read.with("calls_per_second", calls_per_second)?,
             certificate_life: read.with("certificate_life", certificate_life)?,
@@ -218,6 +222,17 @@ fn join(read: &Reader<'_>) -> Outcome<Option<Join>> {
         (None, Some(_)) => Err(Failure::usage("--token needs --join")
             .hint("`warren cluster token` on a manager of the cluster prints both")),
     }
+}
+
+fn wireguard_port(text: &str) -> Result<u16, String> {
+    let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| format!("{text:?} is not a port: write a number from 1 on"))?;
+    if port == TUNNEL_PORT {
+        return Err(format!(
+            "port {port} belongs to the tunnels that do not encrypt: write another"
+        ));
+    }
+    Ok(port)
 }
 
 fn calls_per_second(text: &str) -> Result<u32, String> {

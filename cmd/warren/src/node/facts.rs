@@ -1,5 +1,6 @@
 //! What this machine says of itself.
 
+use super::encryption;
 use super::runtime::NodeRuntime;
 use crate::config::NodeConfig;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -32,6 +33,7 @@ pub fn facts(config: &NodeConfig, runtime: &NodeRuntime, port: u16) -> NodeFacts
         runtime: format!("{} {}", info.kind, info.version),
         version: env!("CARGO_PKG_VERSION").into(),
         level: Level::OURS,
+        encryption: encryption::wanted(config, runtime.has_containers()),
     }
 }
 

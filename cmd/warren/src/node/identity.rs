@@ -9,6 +9,7 @@ use std::path::Path;
 use tokio::sync::watch;
 use warren_core::id::NodeId;
 use warren_core::node::Role;
+use warren_drivers::network::Owner;
 use warren_wire::channel::Dialer;
 use warren_wire::trust::{Credentials, Fingerprint, NodeKey, SealKey, TrustError};
 
@@ -34,6 +35,13 @@ pub struct Member {
     pub pool: Ipv4Net,
     /// Where managers could be reached last.
     pub managers: Vec<String>,
+}
+
+impl Member {
+    /// Whose routes, devices and rules are those of this cluster.
+    pub fn owner(&self) -> Owner {
+        Owner { tag: self.cluster.clone(), pool: self.pool }
+    }
 }
 
 /// Who this node is.

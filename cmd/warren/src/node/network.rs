@@ -1,6 +1,7 @@
 //! Lets the containers of this node reach those of other nodes: brings the kernel in line with what the leader says of
 //! them, whenever that changes, and now and then, since other programs change rules as well.
 
+use super::encryption::Encrypts;
 use crate::failure::{Exit, Failure, Outcome};
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
@@ -11,8 +12,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use warren_agent::{Membership, Published};
-use warren_core::id::NodeId;
-use warren_core::traffic::TrafficView;
+use warren_core::traffic::{Host, TrafficView};
 use warren_drivers::network::kernel::Kernel;
 use warren_drivers::network::{
     Backend, NodeNetwork as _, Owner, Peer, Wish, check_pool, container_mtu, settle,
@@ -34,6 +34,8 @@ pub struct Between {
     pub backend: Backend,
     /// Where other nodes reach this machine.
     pub address: IpAddr,
+    /// How it encrypts; absent where it never does.
+    pub encrypts: Option<Encrypts>,
 }
 
 impl Between {
@@ -53,6 +55,9 @@ impl Between {
         };
         let (mut traffic, mut membership) = (agent.traffic, agent.membership);
         loop {
+            if let Some(encrypts) = &self.encrypts {
+                encrypts.look(&self.owner).await;
+            }
             let me = membership.borrow_and_update().clone();
             let view = Arc::clone(&traffic.borrow_and_update());
             if let Some(me) = me {
@@ -72,9 +77,16 @@ impl Between {
     }
 
     fn wish(&self, me: &Membership, address: Ipv4Addr, view: &TrafficView) -> Wish {
-        let peers = view.hosts.values().filter(|host| host.node != me.node);
-        let peer = |(node, address, subnet): (NodeId, IpAddr, _)| match address {
-            IpAddr::V4(address) => Some(Peer { node, address, subnet }),
+        let (own, peers): (Vec<&Host>, Vec<&Host>) =
+            view.hosts.values().partition(|host| host.node == me.node);
+        let told = own.first().and_then(|host| host.encryption.wireguard);
+        let peer = |host: &Host| match host.address {
+            IpAddr::V4(address) => Some(Peer {
+                node: host.node,
+                address,
+                subnet: host.subnet?,
+                encryption: host.encryption,
+            }),
             IpAddr::V6(_) => None,
         };
         Wish {
@@ -82,13 +94,21 @@ impl Between {
             backend: self.backend,
             address,
             subnet: me.subnet,
-            peers: peers.filter_map(|host| peer((host.node, host.address, host.subnet?))).collect(),
+            // What this node has not been told of itself, the others have not been told either.
+            wire: told.filter(|told| {
+                self.encrypts.as_ref().is_some_and(|encrypts| encrypts.known_as() == *told)
+            }),
+            peers: peers.into_iter().filter_map(peer).collect(),
         }
+    }
+
+    fn kernel(&self) -> Kernel {
+        Kernel::new(self.owner.clone()).speaking(self.encrypts.as_ref().map(Encrypts::speaks))
     }
 
     /// Returns what is in the way.
     async fn mend(&self, wish: Wish) -> Problems {
-        match settle(&Kernel::new(self.owner.clone()), Some(&wish)).await {
+        match settle(&self.kernel(), Some(&wish)).await {
             Ok(settled) => {
                 for change in &settled.changes {
                     tracing::info!(change = change.words(), "network between nodes changed");
@@ -101,7 +121,7 @@ impl Between {
 
     /// Takes away everything that was made.
     pub async fn clear(&self) {
-        match settle(&Kernel::new(self.owner.clone()), None).await {
+        match settle(&self.kernel(), None).await {
             Ok(settled) => {
                 for problem in settled.problems {
                     tracing::warn!(%problem, "a part of the network between nodes was left");

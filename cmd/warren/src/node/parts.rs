@@ -2,6 +2,7 @@
 
 use super::certificates::{Holder, Signer};
 use super::data_dir::{DataDir, Run};
+use super::encryption::Encrypts;
 use super::facts::{facts, hello};
 use super::identity::{Identity, Member};
 use super::manager::{ManagerPart, Running};
@@ -21,7 +22,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use warren_agent::{Agent, Membership, Published, Residue};
 use warren_core::node::{NodeFacts, Role};
-use warren_drivers::network::Owner;
 use warren_wire::channel::Target;
 
 /// How often a starting node looks whether all of it is there.
@@ -44,6 +44,8 @@ pub struct Parts {
     residue: oneshot::Sender<Residue>,
     /// What is in the way between this node's containers and those of others.
     problems: watch::Sender<Problems>,
+    /// How what passes between them is encrypted; absent where it never is.
+    encrypts: Option<Encrypts>,
 }
 
 /// What a started node waits for.
@@ -80,12 +82,14 @@ impl Parts {
         let Place { member, listener, facts } = place(config, dir, identity, &runtime).await?;
         let role = member.as_ref().map_or(Role::Manager, |member| member.role);
         let (problems, problems_seen) = watch::channel(Problems::new());
+        let (encrypts, encryption) = Encrypts::begin(config, dir, member.as_ref(), &facts).await?;
         let options = warren_agent::Options {
             data_dir: dir.path().join("agent"),
             key: identity.fingerprint().to_string(),
             dialer: identity.dialer(),
             managers: managers(config, member.as_ref()),
             facts: facts.clone(),
+            encryption,
             manager: role == Role::Manager,
             subnet: runtime.subnet,
             labels: labels(config),
@@ -128,6 +132,7 @@ impl Parts {
             manager,
             residue,
             problems,
+            encrypts,
         };
         Ok((parts, left))
     }
@@ -174,8 +179,8 @@ impl Parts {
         };
         keep_certified(&holder, &running, &self.published, tasks);
         let network = containers.then(|| {
-            let owner = Owner { tag: running.member.cluster.clone(), pool: running.member.pool };
-            let network = Between { owner, backend: config.network, address: self.address };
+            let (backend, address, encrypts) = (config.network, self.address, self.encrypts);
+            let network = Between { owner: running.member.owner(), backend, address, encrypts };
             let (role, known, problems) = (network.clone(), self.published.clone(), self.problems);
             tasks.spawn_simple(TaskKind::Network, |stop| role.run(known, problems, stop));
             network

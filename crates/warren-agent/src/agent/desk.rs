@@ -473,6 +473,8 @@ impl Desk {
             subnet: self.options.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
             labels: self.options.labels.clone(),
             traffic_digest: self.traffic_digest.to_vec(),
+            // The session says what it is when it begins.
+            encryption: None,
         });
         let mut managers = self.options.managers.clone();
         for target in self.known_managers.iter().filter_map(|text| text.parse().ok()) {

@@ -158,9 +158,10 @@ impl Agent {
         let desk = Desk::new(self.options, self.boot, &cached, self.publish, keep);
         let (hello, managers) = (desk.hello(), desk.managers());
         let dialer = desk.options().dialer.clone();
+        let encryption = desk.options().encryption.clone();
         let (link, linked) = watch::channel(None);
         let courier = courier(desk.options(), linked);
-        let dialler = Session { hello, managers, dialer, events: session_events, link };
+        let dialler = Session { hello, encryption, managers, dialer, events: session_events, link };
         children.spawn(dialler.run(stop.clone()));
 
         let (news_sender, news) = mpsc::channel(NEWS_QUEUED);

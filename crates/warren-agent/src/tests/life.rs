@@ -1,16 +1,19 @@
 //! What becomes of tasks while there is a leader.
 
-use super::manager::{told, welcome};
+use super::manager::{Session, told, welcome};
 use super::sim::is_running;
-use super::{Machine, check, task, with, within};
+use super::{Machine, check, options, task, with, within};
+use crate::Options;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::sync::watch;
 use warren_core::assignment::Want;
 use warren_core::id::TaskId;
+use warren_core::node::{Encryption, WireGuard, WireGuardKey};
 use warren_core::spec::Image;
 use warren_drivers::runtime::RuntimeError;
+use warren_wire::convert;
 use warren_wire::v1;
 use warren_wire::v1::manager_message::Message as ToAgent;
 
@@ -225,7 +228,7 @@ async fn a_list_that_empties_the_node_is_held_until_it_is_allowed() {
         session.until_ready(id).await;
     }
     session.full(2, &tasks[..1], None).await;
-    let held = |s: &super::manager::Session| s.applied.as_ref().is_some_and(|a| !a.held.is_empty());
+    let held = |s: &Session| s.applied.as_ref().is_some_and(|a| !a.held.is_empty());
     session.until("it is held", held).await;
     assert!(session.applied.as_ref().unwrap().held.contains("would stop 3 of 4 running tasks"));
     assert_eq!(machine.sim.running().len(), 4);
@@ -246,7 +249,7 @@ async fn strays_are_taken_away_within_the_brake() {
     }
     // A change that forgets running tasks is no order to stop them: three of four are too many, two are not.
     session.change(1, &tasks, &tasks[..1]).await;
-    let held = |s: &super::manager::Session| s.applied.as_ref().is_some_and(|a| !a.held.is_empty());
+    let held = |s: &Session| s.applied.as_ref().is_some_and(|a| !a.held.is_empty());
     session.until("it is held", held).await;
     assert!(session.applied.as_ref().unwrap().held.starts_with("3 of 4 running containers"));
     assert_eq!(machine.sim.running().len(), 4);
@@ -291,6 +294,25 @@ async fn traffic_that_cannot_be_read_ends_the_session_and_the_next_one_tells_all
     within("all of it is told", agent.published.traffic.wait_for(|view| view.epoch == 3))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_encryption_is_told_at_once_by_another_session() {
+    let machine = Machine::new();
+    let mut manager = machine.manager().await;
+    let (told, encryption) = watch::channel(Encryption { wireguard: None, only: true });
+    let options = Options { encryption, ..options(&machine.data(), machine.socket()) };
+    let agent = machine.agent_of(options, None);
+    let session = manager.welcome().await;
+    let said = |session: &Session| convert::node::encryption(session.hello.encryption.as_ref());
+    assert_eq!(said(&session), Ok(*told.borrow()));
+    let key = WireGuardKey([7; 32]);
+    told.send_modify(|told| told.wireguard = Some(WireGuard { key, port: 7403 }));
+    // The first one is still open here: it is the agent that ends it.
+    let next = manager.welcome().await;
+    assert_eq!(said(&next), Ok(*told.borrow()));
+    assert_eq!(next.hello.boot, session.hello.boot, "it is the same process");
+    agent.end().await;
 }
 
 #[tokio::test]

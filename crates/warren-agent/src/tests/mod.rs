@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use warren_core::assignment::{Assignment, Want};
-use warren_core::node::NodeFacts;
+use warren_core::node::{Encryption, NodeFacts};
 use warren_core::spec::{HealthCheck, HostName, Probe};
 use warren_core::units::{Bytes, MilliCpu};
 use warren_wire::channel::{Dialer, Target};
@@ -51,7 +51,7 @@ impl Machine {
         self.dir.path().join("data")
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("manager.sock")
     }
 
@@ -72,8 +72,15 @@ impl Machine {
     }
 
     pub(crate) fn agent_with(&self, acked: Option<watch::Receiver<u64>>) -> Running {
-        let (mut agent, published) =
-            Agent::new(options(&self.data(), self.socket()), self.sim.opener()).unwrap();
+        self.agent_of(options(&self.data(), self.socket()), acked)
+    }
+
+    pub(crate) fn agent_of(
+        &self,
+        options: Options,
+        acked: Option<watch::Receiver<u64>>,
+    ) -> Running {
+        let (mut agent, published) = Agent::new(options, self.sim.opener()).unwrap();
         if let Some(acked) = acked {
             agent = agent.acknowledged_by(acked);
         }
@@ -113,7 +120,9 @@ pub(crate) fn options(dir: &Path, socket: PathBuf) -> Options {
             runtime: "sim 1".to_owned(),
             version: "0".to_owned(),
             level: warren_core::level::Level::OURS,
+            encryption: Encryption::default(),
         },
+        encryption: watch::channel(Encryption::default()).1,
         manager: false,
         subnet: None,
         labels: BTreeMap::new(),

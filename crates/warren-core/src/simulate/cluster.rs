@@ -159,6 +159,7 @@ impl Cluster {
             runtime: "sim".to_owned(),
             version: "0.1.0".to_owned(),
             level: crate::level::Level::OURS,
+            encryption: crate::node::Encryption::default(),
         };
         let made = self.request(Command::RegisterNode {
             key: name.clone(),

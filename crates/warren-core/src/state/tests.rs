@@ -81,6 +81,7 @@ pub(crate) fn facts(name: &str) -> NodeFacts {
         runtime: "sim".to_owned(),
         version: "0.1.0".to_owned(),
         level: crate::level::Level::OURS,
+        encryption: crate::node::Encryption::default(),
     }
 }
 

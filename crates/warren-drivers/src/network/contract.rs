@@ -11,6 +11,7 @@ use super::state::{Hop, Route, Rules};
 use super::{Backend, Change, NodeNetwork, Peer, Problem, Settled, Wish, settle};
 use std::net::Ipv4Addr;
 use warren_core::id::NodeId;
+use warren_core::node::{Encryption, WireGuard, WireGuardKey};
 
 /// A machine for one check: an interface with [`ADDRESS`] in a /24, nothing of Warren's, and forwarding off.
 pub struct Stage {
@@ -18,6 +19,8 @@ pub struct Stage {
     pub network: Box<dyn NodeNetwork>,
     /// Whose part is tried.
     pub owner: super::Owner,
+    /// How it speaks WireGuard, for the checks that need it.
+    pub wire: Option<WireGuard>,
 }
 
 /// The machine's address.
@@ -28,7 +31,15 @@ pub type Checked = Result<(), String>;
 
 fn peer(node: u64, address: [u8; 4], third: u8) -> Peer {
     let subnet = format!("10.210.{third}.0/24").parse().unwrap_or_default();
-    Peer { node: NodeId(node), address: Ipv4Addr::from(address), subnet }
+    let encryption = Encryption::default();
+    Peer { node: NodeId(node), address: Ipv4Addr::from(address), subnet, encryption }
+}
+
+/// The same, with a key of its own.
+fn encrypting(node: u64, address: [u8; 4], third: u8) -> Peer {
+    let wireguard = Some(WireGuard { key: WireGuardKey([third; 32]), port: 7403 });
+    let encryption = Encryption { wireguard, only: false };
+    Peer { encryption, ..peer(node, address, third) }
 }
 
 /// A wish for one peer on the link and one beyond.
@@ -38,6 +49,7 @@ fn wish(stage: &Stage, backend: Backend) -> Wish {
         backend,
         address: ADDRESS,
         subnet: "10.210.1.0/24".parse().unwrap_or_default(),
+        wire: None,
         peers: vec![peer(2, [198, 18, 0, 2], 2), peer(3, [198, 18, 9, 3], 3)],
     }
 }
@@ -55,7 +67,10 @@ async fn nothing_is_left(stage: &Stage) -> Checked {
     check(settled.problems.is_empty(), "all can be taken away", &settled)?;
     let actual = stage.network.read().await.map_err(|error| error.to_string())?;
     check(
-        actual.routes.is_empty() && actual.tunnel.is_none() && actual.rules == Rules::Absent,
+        actual.routes.is_empty()
+            && actual.tunnel.is_none()
+            && actual.wire.is_none()
+            && actual.rules == Rules::Absent,
         "nothing of ours is left",
         &actual,
     )
@@ -165,14 +180,116 @@ pub async fn a_source_must_be_here(stage: Stage) -> Checked {
     nothing_is_left(&stage).await
 }
 
+/// A wish for two peers that encrypt, on the link and beyond.
+fn encrypted_wish(stage: &Stage, backend: Backend) -> Wish {
+    let peers = vec![encrypting(2, [198, 18, 0, 2], 2), encrypting(3, [198, 18, 9, 3], 3)];
+    Wish { wire: stage.wire, peers, ..wish(stage, backend) }
+}
+
+/// Peers that encrypt are reached so: all of them where that is wished, and those beyond the link where it is left to
+/// the machine.
+pub async fn encryption_is_made_once(stage: Stage) -> Checked {
+    for (backend, near) in [
+        (Backend::WireGuard, Hop::Wire),
+        (Backend::Auto, Hop::Direct(Ipv4Addr::new(198, 18, 0, 2))),
+    ] {
+        let wish = encrypted_wish(&stage, backend);
+        let first = settled(&stage, Some(&wish)).await?;
+        check(first.problems.is_empty() && !first.changes.is_empty(), "it is made", &first)?;
+        let again = settled(&stage, Some(&wish)).await?;
+        check(again == Settled::default(), "made once is made", &again)?;
+        let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+        let hops: Vec<Hop> = actual.routes.values().map(|route| route.hop).collect();
+        check(hops == [Hop::Nowhere, near, Hop::Wire], "each peer by its way", &hops)?;
+        let own = actual.wire.map(|wire| WireGuard { key: wire.key, port: wire.port });
+        check(own == stage.wire && actual.has_wireguard, "with this node's key", actual.wire)?;
+        check(actual.wire.is_some_and(|wire| wire.mtu == 1420), "with room", actual.wire)?;
+        let far = actual.wire_peers.get(&WireGuardKey([3; 32]));
+        let endpoint = far.and_then(|peer| peer.endpoint);
+        check(endpoint == "198.18.9.3:7403".parse().ok(), "to its machine", far)?;
+        let ends = if backend == Backend::Auto { 1 } else { 2 };
+        check(actual.wire_peers.len() == ends, "and to nobody else", &actual.wire_peers)?;
+    }
+    nothing_is_left(&stage).await
+}
+
+/// Peers that move, take another key and go are followed, each by itself.
+pub async fn encrypted_peers_come_and_go(stage: Stage) -> Checked {
+    let mut wish = encrypted_wish(&stage, Backend::WireGuard);
+    settled(&stage, Some(&wish)).await?;
+    wish.peers[1].address = Ipv4Addr::new(198, 18, 9, 33);
+    let moved = settled(&stage, Some(&wish)).await?;
+    let follows = matches!(moved.changes[..], [Change::SetWirePeer(..)]);
+    check(follows && moved.problems.is_empty(), "only the machine is another", &moved)?;
+    wish.peers[1] = Peer { subnet: wish.peers[1].subnet, ..encrypting(3, [198, 18, 9, 33], 33) };
+    let renewed = settled(&stage, Some(&wish)).await?;
+    let follows =
+        matches!(renewed.changes[..], [Change::RemoveWirePeer(_), Change::SetWirePeer(..)]);
+    check(follows && renewed.problems.is_empty(), "only the key is another", &renewed)?;
+    wish.peers.remove(1);
+    settled(&stage, Some(&wish)).await?;
+    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let keys: Vec<_> = actual.wire_peers.keys().copied().collect();
+    check(keys == [WireGuardKey([2; 32])] && actual.routes.len() == 2, "one is left", &actual)?;
+    nothing_is_left(&stage).await
+}
+
+/// Who is to be reached encrypted and has no key is named, and nothing leads there: not in the clear either.
+pub async fn encrypted_or_not_at_all(stage: Stage) -> Checked {
+    let mut wish = encrypted_wish(&stage, Backend::WireGuard);
+    wish.peers[0].encryption.wireguard = None;
+    let first = settled(&stage, Some(&wish)).await?;
+    let named = matches!(first.problems[..], [Problem::NotEncrypted { node: NodeId(2), .. }]);
+    check(named, "the peer without a key is named", &first)?;
+    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    check(!actual.routes.contains_key(&wish.peers[0].subnet), "nothing leads there", &actual)?;
+    wish.backend = Backend::Auto;
+    wish.peers[0].encryption.only = true;
+    let other = settled(&stage, Some(&wish)).await?;
+    check(other.problems == first.problems, "also where the peer wants it", &other)?;
+    wish.wire = None;
+    wish.backend = Backend::WireGuard;
+    let untold = settled(&stage, Some(&wish)).await?;
+    check(untold.problems == [Problem::Untold], "nobody knows this node's key", &untold)?;
+    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    check(actual.wire.is_none() && actual.routes.len() == 1, "nobody is reached", &actual)?;
+    nothing_is_left(&stage).await
+}
+
+/// What somebody else has taken from the device, or with it, comes back; and what is done twice is done once.
+pub async fn encryption_is_mended(stage: Stage) -> Checked {
+    let wish = encrypted_wish(&stage, Backend::WireGuard);
+    let first = settled(&stage, Some(&wish)).await?;
+    let repeatable = |change: &&Change| matches!(change, Change::SetWirePeer(..));
+    for change in first.changes.iter().filter(repeatable) {
+        stage.network.change(change).await.map_err(|error| error.to_string())?;
+    }
+    let again = settled(&stage, Some(&wish)).await?;
+    check(again == Settled::default(), "still as it was", &again)?;
+    for loss in [Change::RemoveWirePeer(WireGuardKey([2; 32])), Change::RemoveWire] {
+        for _ in 0..2 {
+            stage.network.change(&loss).await.map_err(|error| error.to_string())?;
+        }
+        let mended = settled(&stage, Some(&wish)).await?;
+        check(mended.problems.is_empty() && !mended.changes.is_empty(), "mended", &mended)?;
+        let again = settled(&stage, Some(&wish)).await?;
+        check(again == Settled::default(), "and then it is as it was", &again)?;
+    }
+    nothing_is_left(&stage).await
+}
+
 /// Makes one test of each check. `$stage(name).await` gives `Option<(Stage, _)>`, with what the stage stands on, and
-/// has said why where it gives none.
+/// has said why where it gives none. With `encrypted` the checks are those of a stage that has [`Stage::wire`].
 #[macro_export]
 macro_rules! network_contract {
     ($stage:path) => {
         $crate::network_contract!(@ $stage: once_is_enough, what_cannot_be_reached_is_named,
             peers_come_and_go, alone_is_nothing_to_do, what_was_lost_is_mended,
             repeating_is_harmless, a_source_must_be_here);
+    };
+    (encrypted $stage:path) => {
+        $crate::network_contract!(@ $stage: encryption_is_made_once, encrypted_peers_come_and_go,
+            encrypted_or_not_at_all, encryption_is_mended);
     };
     (@ $stage:path: $($check:ident),*) => {
         $(#[tokio::test]

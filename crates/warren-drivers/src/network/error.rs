@@ -32,6 +32,15 @@ pub enum NetworkError {
 }
 
 impl NetworkError {
+    pub(super) fn no_wireguard() -> Self {
+        Self::Unsupported {
+            what: "WireGuard".into(),
+            way_out:
+                "load the kernel's module of that name, or run a program that stands in for it"
+                    .into(),
+        }
+    }
+
     pub(super) fn no_vxlan() -> Self {
         Self::Unsupported {
             what: "vxlan".into(),

@@ -1,9 +1,9 @@
 //! A machine's network that is only remembered, for tests of whoever calls [`super::settle`].
 
 use super::NodeNetwork;
+use super::change::Change;
 use super::error::NetworkError;
-use super::plan::Change;
-use super::state::{Actual, Hop, Rules};
+use super::state::{Actual, Hop, Rules, WirePeer};
 use async_trait::async_trait;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -42,6 +42,7 @@ impl NodeNetwork for Fake {
     async fn change(&self, change: &Change) -> Result<(), NetworkError> {
         match change {
             Change::MakeTunnel(_) if !self.has_vxlan => Err(NetworkError::no_vxlan()),
+            Change::MakeWire(_) if !self.state().has_wireguard => Err(NetworkError::no_wireguard()),
             change => make(&mut self.state(), change),
         }
     }
@@ -61,11 +62,27 @@ pub(super) fn make(state: &mut Actual, change: &Change) -> Result<(), NetworkErr
             // The kernel takes a device's routes with it.
             state.routes.retain(|_, route| !matches!(route.hop, Hop::Tunnel(_)));
         }
+        Change::MakeWire(wire) => state.wire = Some(*wire),
+        Change::RemoveWire => {
+            state.wire = None;
+            state.wire_peers.clear();
+            state.routes.retain(|_, route| route.hop != Hop::Wire);
+        }
         Change::SetNeighbour(..) | Change::SetForward(..) if state.tunnel.is_none() => {
             return Err(refused(change));
         }
+        Change::SetWirePeer(..) if state.wire.is_none() => return Err(refused(change)),
+        Change::SetWirePeer(key, peer) => {
+            // A subnet has one end.
+            for other in state.wire_peers.values_mut() {
+                other.subnets.retain(|subnet| !peer.subnets.contains(subnet));
+            }
+            state.wire_peers.insert(*key, WirePeer::clone(peer));
+        }
+        Change::RemoveWirePeer(key) => drop(state.wire_peers.remove(key)),
         Change::SetRoute(_, route)
             if matches!(route.hop, Hop::Tunnel(_)) && state.tunnel.is_none()
+                || route.hop == Hop::Wire && state.wire.is_none()
                 || route.source.is_some_and(|source| !state.addresses.contains_key(&source)) =>
         {
             return Err(refused(change));

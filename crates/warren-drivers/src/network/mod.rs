@@ -8,20 +8,24 @@
 //!
 //! What is its own is known by its names and by the routes' protocol number, never remembered.
 
+mod change;
 pub mod contract;
 mod error;
 pub mod fake;
 pub mod kernel;
+mod key;
 mod plan;
 mod pool;
 mod state;
 mod wish;
 
+pub use change::{Change, Lack, Problem};
 pub use error::NetworkError;
-pub use plan::{Change, Plan, Problem, plan};
+pub use key::WireSecret;
+pub use plan::{Plan, plan};
 pub use pool::{Overlap, check_pool};
-pub use state::{Actual, Hop, Mac, Route, Rules, Tunnel, Uplink};
-pub use wish::{Backend, Owner, Peer, TUNNEL_OVERHEAD, TUNNEL_PORT, Wish};
+pub use state::{Actual, Hop, Mac, Route, Rules, Tunnel, Uplink, Wire, WirePeer};
+pub use wish::{Backend, Owner, Peer, TUNNEL_OVERHEAD, TUNNEL_PORT, WIRE_OVERHEAD, Wish};
 
 use async_trait::async_trait;
 
@@ -66,9 +70,9 @@ pub async fn settle(
     let actual = network.read().await?;
     let Plan { changes, mut problems } = plan(wish, &actual);
     let mut done = Vec::with_capacity(changes.len());
-    let mut no_tunnel = false;
+    let (mut no_tunnel, mut no_wire) = (false, false);
     for change in changes {
-        if no_tunnel && change.needs_tunnel() {
+        if no_tunnel && change.needs_tunnel() || no_wire && change.needs_wire() {
             // Named already, by what it needs.
             continue;
         }
@@ -76,6 +80,7 @@ pub async fn settle(
             Ok(()) => done.push(change),
             Err(error) => {
                 no_tunnel |= matches!(change, Change::MakeTunnel(_));
+                no_wire |= matches!(change, Change::MakeWire(_));
                 problems.push(Problem::Failed { change, error });
             }
         }
@@ -84,15 +89,16 @@ pub async fn settle(
 }
 
 /// The largest packet that containers may send, where it is not their link's own: what passes a tunnel is wrapped, and
-/// must still fit the link. With [`Backend::Auto`] a peer off the link may come at any time, so there is room for it.
+/// must still fit the link. With [`Backend::Auto`] a peer that needs the widest wrapping may come at any time, so there
+/// is room for it.
 #[must_use]
 pub fn container_mtu(backend: Backend, link_mtu: u32) -> Option<u16> {
-    match backend {
-        Backend::HostGw | Backend::None => None,
-        Backend::Auto | Backend::Vxlan => {
-            Some(u16::try_from(link_mtu.saturating_sub(TUNNEL_OVERHEAD)).unwrap_or(u16::MAX))
-        }
-    }
+    let overhead = match backend {
+        Backend::HostGw | Backend::None => return None,
+        Backend::Vxlan => TUNNEL_OVERHEAD,
+        Backend::Auto | Backend::WireGuard => WIRE_OVERHEAD,
+    };
+    Some(u16::try_from(link_mtu.saturating_sub(overhead)).unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]

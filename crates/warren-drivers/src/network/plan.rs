@@ -1,144 +1,12 @@
 //! What must be changed so that the machine is as it is wanted.
 
-use super::error::NetworkError;
-use super::state::{Actual, Hop, Mac, Route, Rules, Tunnel, Uplink};
-use super::wish::{Backend, Peer, TUNNEL_OVERHEAD, TUNNEL_PORT, Wish, mac_of};
+use super::change::{Change, Lack, Problem};
+use super::state::{Actual, Hop, Mac, Route, Rules, Tunnel, Uplink, Wire, WirePeer};
+use super::wish::{Backend, Peer, TUNNEL_OVERHEAD, TUNNEL_PORT, WIRE_OVERHEAD, Wish, mac_of};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::Ipv4Addr;
-use warren_core::id::NodeId;
-
-/// One change of the kernel's network.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// Let this machine pass on what is not for itself.
-    AllowForwarding,
-    /// Write our rules where they belong, in place of what is there of ours.
-    WriteRules,
-    /// Take our rules away.
-    RemoveRules,
-    /// Make this machine's end of the tunnels.
-    MakeTunnel(Tunnel),
-    /// Take it away, with all that it knows of other ends.
-    RemoveTunnel,
-    /// Say which hardware address an end of the tunnel has.
-    SetNeighbour(Ipv4Addr, Mac),
-    /// Forget an end's hardware address.
-    RemoveNeighbour(Ipv4Addr),
-    /// Say which machine has a hardware address.
-    SetForward(Mac, Ipv4Addr),
-    /// Forget which machine has it.
-    RemoveForward(Mac),
-    /// Send what goes to a subnet this way.
-    SetRoute(Ipv4Net, Route),
-    /// Forget the way.
-    RemoveRoute(Ipv4Net),
-}
-
-/// Something that keeps containers from reaching others. It is looked at anew each time.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Problem {
-    /// No interface has the address that the node is known by, so nothing can be sent from it.
-    AddressNotHere(Ipv4Addr),
-    /// A peer is not on the link, and the backend has no other way.
-    NotOnLink {
-        /// Which.
-        node: NodeId,
-        /// Where it is.
-        address: Ipv4Addr,
-        /// What the link reaches.
-        link: Ipv4Net,
-    },
-    /// A network that this machine reaches already has a peer's addresses.
-    Taken {
-        /// Which peer.
-        node: NodeId,
-        /// Its subnet.
-        subnet: Ipv4Net,
-        /// The network in the way.
-        by: Ipv4Net,
-    },
-    /// A peer has addresses outside of the pool, or those of another node.
-    BadSubnet {
-        /// Which.
-        node: NodeId,
-        /// What it has.
-        subnet: Ipv4Net,
-    },
-    /// A change did not work.
-    Failed {
-        /// Which.
-        change: Change,
-        /// Why.
-        error: NetworkError,
-    },
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AddressNotHere(address) => write!(
-                f,
-                "no interface has {address}, by which other nodes know this one: its containers cannot reach theirs"
-            ),
-            Self::NotOnLink { node, address, link } => write!(
-                f,
-                "node {node} ({address}) is not on this node's link ({link}), so host-gw cannot reach its containers: \
-                 choose auto or vxlan"
-            ),
-            Self::Taken { node, subnet, by } => write!(
-                f,
-                "the containers of node {node} have {subnet}, but this machine has a route to {by} already: remove \
-                 that route, or make the cluster with another pool"
-            ),
-            Self::BadSubnet { node, subnet } => {
-                write!(f, "node {node} has {subnet}, which is not its own part of the pool")
-            }
-            Self::Failed { change, error } => write!(f, "{}: {error}", change.words()),
-        }
-    }
-}
-
-impl Change {
-    /// Whether it can only be made where the tunnel is.
-    pub(super) const fn needs_tunnel(&self) -> bool {
-        match self {
-            Self::SetNeighbour(..)
-            | Self::RemoveNeighbour(_)
-            | Self::SetForward(..)
-            | Self::RemoveForward(_) => true,
-            Self::SetRoute(_, route) => matches!(route.hop, Hop::Tunnel(_)),
-            Self::AllowForwarding
-            | Self::WriteRules
-            | Self::RemoveRules
-            | Self::MakeTunnel(_)
-            | Self::RemoveTunnel
-            | Self::RemoveRoute(_) => false,
-        }
-    }
-
-    /// What it is for, in words.
-    #[must_use]
-    pub fn words(&self) -> String {
-        match self {
-            Self::AllowForwarding => "turning IP forwarding on".into(),
-            Self::WriteRules => "writing the firewall rules of the pool".into(),
-            Self::RemoveRules => "removing the firewall rules of the pool".into(),
-            Self::MakeTunnel(_) => "making the tunnel device".into(),
-            Self::RemoveTunnel => "removing the tunnel device".into(),
-            Self::SetNeighbour(address, _) | Self::RemoveNeighbour(address) => {
-                format!("the tunnel's neighbour {address}")
-            }
-            Self::SetForward(mac, _) | Self::RemoveForward(mac) => {
-                format!("the tunnel's way to {mac}")
-            }
-            Self::SetRoute(subnet, _) | Self::RemoveRoute(subnet) => {
-                format!("the route to {subnet}")
-            }
-        }
-    }
-}
+use std::net::{Ipv4Addr, SocketAddr};
+use warren_core::node::WireGuardKey;
 
 /// What is to be done, and what cannot be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -156,6 +24,8 @@ struct Target {
     tunnel: Option<Tunnel>,
     neighbours: BTreeMap<Ipv4Addr, Mac>,
     forwards: BTreeMap<Mac, Ipv4Addr>,
+    wire: Option<Wire>,
+    wire_peers: BTreeMap<WireGuardKey, WirePeer>,
     routes: BTreeMap<Ipv4Net, Route>,
 }
 
@@ -181,9 +51,14 @@ fn target(wish: &Wish, actual: &Actual, problems: &mut Vec<Problem>) -> Target {
     // What no node has must not leave by the default route, to be read by who knows whom.
     let nowhere = Route { hop: Hop::Nowhere, source: None };
     target.routes.insert(wish.owner.pool.trunc(), nowhere);
+    if let Some(problem) = no_wire(wish, actual) {
+        problems.push(problem);
+        return target;
+    }
     let own = own_address(wish.subnet);
     let source = actual.addresses.contains_key(&own).then_some(own);
     let mut seen = BTreeSet::from([wish.subnet]);
+    let mut keys: BTreeSet<_> = wish.wire.iter().map(|own| own.key).collect();
     for peer in &wish.peers {
         let subnet = peer.subnet;
         let inside = wish.owner.pool.contains(&subnet) && wish.owner.pool.trunc() != subnet;
@@ -195,7 +70,10 @@ fn target(wish: &Wish, actual: &Actual, problems: &mut Vec<Problem>) -> Target {
             problems.push(Problem::Taken { node: peer.node, subnet, by });
             continue;
         }
-        match hop(wish.backend, peer, uplink) {
+        match hop(wish, peer, uplink) {
+            Ok(Hop::Wire) if !peer.key().is_some_and(|key| keys.insert(key)) => {
+                problems.push(Problem::SameKey { node: peer.node });
+            }
             Ok(hop) => target.reach(wish, uplink, peer, Route { hop, source }),
             Err(problem) => problems.push(problem),
         }
@@ -206,34 +84,64 @@ fn target(wish: &Wish, actual: &Actual, problems: &mut Vec<Problem>) -> Target {
 impl Target {
     fn reach(&mut self, wish: &Wish, uplink: &Uplink, peer: &Peer, route: Route) {
         self.routes.insert(peer.subnet, route);
-        if let Hop::Tunnel(end) = route.hop {
-            let mac = mac_of(peer.subnet);
-            self.neighbours.insert(end, mac);
-            self.forwards.insert(mac, peer.address);
-            self.tunnel.get_or_insert_with(|| Tunnel {
-                number: wish.owner.network_number(),
-                port: TUNNEL_PORT,
-                local: wish.address,
-                mac: mac_of(wish.subnet),
-                mtu: uplink.mtu.saturating_sub(TUNNEL_OVERHEAD),
-                uplink: uplink.index,
-            });
+        match (route.hop, wish.wire, peer.encryption.wireguard) {
+            (Hop::Tunnel(end), ..) => {
+                let mac = mac_of(peer.subnet);
+                self.neighbours.insert(end, mac);
+                self.forwards.insert(mac, peer.address);
+                self.tunnel.get_or_insert_with(|| Tunnel {
+                    number: wish.owner.network_number(),
+                    port: TUNNEL_PORT,
+                    local: wish.address,
+                    mac: mac_of(wish.subnet),
+                    mtu: uplink.mtu.saturating_sub(TUNNEL_OVERHEAD),
+                    uplink: uplink.index,
+                });
+            }
+            (Hop::Wire, Some(own), Some(there)) => {
+                let endpoint = Some(SocketAddr::from((peer.address, there.port)));
+                let subnets = BTreeSet::from([peer.subnet]);
+                self.wire_peers.insert(there.key, WirePeer { endpoint, subnets });
+                let mtu = uplink.mtu.saturating_sub(WIRE_OVERHEAD);
+                self.wire = Some(Wire { key: own.key, port: own.port, mtu });
+            }
+            (Hop::Wire | Hop::Direct(_) | Hop::Nowhere, ..) => {}
         }
     }
 }
 
-fn hop(backend: Backend, peer: &Peer, uplink: &Uplink) -> Result<Hop, Problem> {
+/// Why nobody at all can be reached as it is wished.
+fn no_wire(wish: &Wish, actual: &Actual) -> Option<Problem> {
+    match (wish.backend, wish.wire) {
+        (Backend::WireGuard, None) if actual.has_wireguard => Some(Problem::Untold),
+        (Backend::WireGuard, None) => Some(Problem::NoWireGuard { device: wish.owner.wire() }),
+        _ => None,
+    }
+}
+
+/// The way to a peer. Both ends must come to the same: what is asked here is the backend, which all nodes should share,
+/// the link, which both see, and what each of the two has told all others.
+fn hop(wish: &Wish, peer: &Peer, uplink: &Uplink) -> Result<Hop, Problem> {
+    let on_link = uplink.link.contains(&peer.address);
+    let both = wish.wire.is_some() && peer.encryption.wireguard.is_some();
+    if wish.backend == Backend::WireGuard || peer.encryption.only {
+        let lack = if wish.wire.is_some() { Lack::There } else { Lack::Here(wish.backend) };
+        return if both {
+            Ok(Hop::Wire)
+        } else {
+            Err(Problem::NotEncrypted { node: peer.node, lack })
+        };
+    }
     let direct = Hop::Direct(peer.address);
     // The network's own address is nobody's inside of it, so it can stand for the end of the tunnel.
     let tunnel = Hop::Tunnel(peer.subnet.network());
-    let on_link = uplink.link.contains(&peer.address);
-    match backend {
-        Backend::HostGw if on_link => Ok(direct),
+    match wish.backend {
+        Backend::HostGw | Backend::Auto if on_link => Ok(direct),
         Backend::HostGw => {
             Err(Problem::NotOnLink { node: peer.node, address: peer.address, link: uplink.link })
         }
-        Backend::Auto if on_link => Ok(direct),
-        Backend::Auto | Backend::Vxlan | Backend::None => Ok(tunnel),
+        Backend::Auto | Backend::WireGuard if both => Ok(Hop::Wire),
+        Backend::Auto | Backend::WireGuard | Backend::Vxlan | Backend::None => Ok(tunnel),
     }
 }
 
@@ -257,6 +165,10 @@ fn changes(target: &Target, actual: &Actual) -> Vec<Change> {
     if actual.tunnel.is_some() && !same_tunnel {
         changes.push(Change::RemoveTunnel);
     }
+    let same_wire = target.wire == actual.wire;
+    if actual.wire.is_some() && !same_wire {
+        changes.push(Change::RemoveWire);
+    }
     if target.active && !actual.forwarding {
         changes.push(Change::AllowForwarding);
     }
@@ -274,13 +186,35 @@ fn changes(target: &Target, actual: &Actual) -> Vec<Change> {
         let known = if same_tunnel { actual } else { &empty };
         ends(target, known, &mut changes);
     }
+    if let (Some(wire), false) = (target.wire, same_wire) {
+        changes.push(Change::MakeWire(wire));
+    }
+    if target.wire.is_some() {
+        let empty = BTreeMap::new();
+        wire_ends(target, if same_wire { &actual.wire_peers } else { &empty }, &mut changes);
+    }
     for (subnet, route) in &target.routes {
-        let lost = matches!(route.hop, Hop::Tunnel(_)) && !same_tunnel;
+        let lost = match route.hop {
+            Hop::Tunnel(_) => !same_tunnel,
+            Hop::Wire => !same_wire,
+            Hop::Direct(_) | Hop::Nowhere => false,
+        };
         if lost || actual.routes.get(subnet) != Some(route) {
             changes.push(Change::SetRoute(*subnet, *route));
         }
     }
     changes
+}
+
+/// The other ends of the encrypted ways. Those that go, go first: a device gives a subnet to one end only.
+fn wire_ends(target: &Target, known: &BTreeMap<WireGuardKey, WirePeer>, changes: &mut Vec<Change>) {
+    let gone = known.keys().filter(|key| !target.wire_peers.contains_key(key));
+    changes.extend(gone.copied().map(Change::RemoveWirePeer));
+    for (key, peer) in &target.wire_peers {
+        if known.get(key) != Some(peer) {
+            changes.push(Change::SetWirePeer(*key, Box::new(peer.clone())));
+        }
+    }
 }
 
 /// The other ends of a tunnel that is there.

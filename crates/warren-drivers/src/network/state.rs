@@ -3,7 +3,8 @@
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use warren_core::node::WireGuardKey;
 
 /// A hardware address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,6 +37,8 @@ pub enum Hop {
     Direct(Ipv4Addr),
     /// Into the tunnel, to the end that this address stands for.
     Tunnel(Ipv4Addr),
+    /// Into the WireGuard device, which knows by the address whose it is.
+    Wire,
     /// Nowhere: whoever asks is told at once that nobody is there.
     Nowhere,
 }
@@ -66,6 +69,34 @@ pub struct Tunnel {
     pub uplink: u32,
 }
 
+/// This machine's end of the encrypted ways to peers: a WireGuard device of the kernel, or of a program that stands in
+/// for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wire {
+    /// By which key peers know it; the device has the secret half.
+    pub key: WireGuardKey,
+    /// The UDP port.
+    pub port: u16,
+    /// The largest packet that it takes.
+    pub mtu: u32,
+}
+
+/// Another end of an encrypted way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WirePeer {
+    /// Where its machine speaks WireGuard; absent for one that has to come by itself.
+    pub endpoint: Option<SocketAddr>,
+    /// Whose packets are sent there, and taken from there.
+    pub subnets: BTreeSet<Ipv4Net>,
+}
+
+impl WirePeer {
+    /// One that nothing is sent to or taken from.
+    pub(super) const fn nobody() -> Self {
+        Self { endpoint: None, subnets: BTreeSet::new() }
+    }
+}
+
 /// How our rules stand in the firewall.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rules {
@@ -92,6 +123,12 @@ pub struct Actual {
     pub neighbours: BTreeMap<Ipv4Addr, Mac>,
     /// Which machines have them.
     pub forwards: BTreeMap<Mac, Ipv4Addr>,
+    /// Whether this machine can have a WireGuard device of ours.
+    pub has_wireguard: bool,
+    /// Our WireGuard device.
+    pub wire: Option<Wire>,
+    /// The other ends that it knows.
+    pub wire_peers: BTreeMap<WireGuardKey, WirePeer>,
     /// Whether this machine passes on what is not for itself.
     pub forwarding: bool,
     /// Our rules.
@@ -109,6 +146,9 @@ impl Actual {
             tunnel: None,
             neighbours: BTreeMap::new(),
             forwards: BTreeMap::new(),
+            has_wireguard: false,
+            wire: None,
+            wire_peers: BTreeMap::new(),
             forwarding: false,
             rules: Rules::Absent,
         }

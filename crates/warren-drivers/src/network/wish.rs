@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 use warren_core::id::NodeId;
+use warren_core::node::{Encryption, WireGuard, WireGuardKey};
 
 /// Where tunnels are spoken, by UDP: beside the ports 7400 and 7401 of the node, and of nobody else.
 pub const TUNNEL_PORT: u16 = 7402;
@@ -13,22 +14,37 @@ pub const TUNNEL_PORT: u16 = 7402;
 /// What the wrapping in a tunnel adds to a packet: outer IP 20, UDP 8, VXLAN 8, inner Ethernet 14 bytes.
 pub const TUNNEL_OVERHEAD: u32 = 50;
 
+/// What encryption adds to a packet: outer IP 20, UDP 8, WireGuard 32 bytes; and 20 more, as every other program takes
+/// off (1420 of 1500), so that a way over IPv6 needs no other size.
+pub const WIRE_OVERHEAD: u32 = 80;
+
 /// How containers of different nodes reach each other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Backend {
-    /// To each peer on this node's link directly, to each other through a tunnel. Both ends see the same link, so both
-    /// choose the same.
+    /// To each peer on this node's link directly; to each other encrypted where both ends speak WireGuard, and through
+    /// a tunnel where not. Both ends see the same link and know the same of each other, so both choose the same.
     #[default]
     Auto,
     /// Plain routes: as fast as the link, and only for nodes that share it.
     HostGw,
     /// A tunnel to every peer, over anything that carries UDP. Not encrypted.
     Vxlan,
+    /// Encrypted to every peer, or not at all.
+    WireGuard,
     /// Not at all: each node's containers are for themselves, or something else routes the pool.
     None,
 }
 
 impl Backend {
+    /// Whether a node that is set to it speaks WireGuard where its machine does.
+    #[must_use]
+    pub const fn may_encrypt(self) -> bool {
+        match self {
+            Self::Auto | Self::WireGuard => true,
+            Self::HostGw | Self::Vxlan | Self::None => false,
+        }
+    }
+
     /// As the setting spells it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -36,6 +52,7 @@ impl Backend {
             Self::Auto => "auto",
             Self::HostGw => "host-gw",
             Self::Vxlan => "vxlan",
+            Self::WireGuard => "wireguard",
             Self::None => "none",
         }
     }
@@ -51,12 +68,11 @@ impl FromStr for Backend {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Auto, Self::HostGw, Self::Vxlan, Self::None];
-        all.into_iter().find(|backend| backend.name() == text).ok_or_else(|| match text {
-            "wireguard" => "the network backend wireguard is not there yet: choose vxlan, over a link that you trust \
-                            or encrypt"
-                .to_owned(),
-            _ => format!("no network backend is called {text}: choose auto, host-gw, vxlan or none"),
+        let all = [Self::Auto, Self::HostGw, Self::Vxlan, Self::WireGuard, Self::None];
+        all.into_iter().find(|backend| backend.name() == text).ok_or_else(|| {
+            format!(
+                "no network backend is called {text}: choose auto, host-gw, vxlan, wireguard or none"
+            )
         })
     }
 }
@@ -75,6 +91,12 @@ impl Owner {
     #[must_use]
     pub fn tunnel(&self) -> String {
         format!("wrn-{:.8}", self.tag)
+    }
+
+    /// The name of the WireGuard device, within the same.
+    #[must_use]
+    pub fn wire(&self) -> String {
+        format!("wrg-{:.8}", self.tag)
     }
 
     /// The name of our chain of rules in a table, within the 28 characters that a chain may have.
@@ -105,6 +127,15 @@ pub struct Peer {
     pub address: Ipv4Addr,
     /// What of the pool is there.
     pub subnet: Ipv4Net,
+    /// What it says of encryption.
+    pub encryption: Encryption,
+}
+
+impl Peer {
+    /// By which key it is known where it speaks WireGuard.
+    pub(super) fn key(&self) -> Option<WireGuardKey> {
+        self.encryption.wireguard.map(|there| there.key)
+    }
 }
 
 /// What is wanted of this machine.
@@ -118,6 +149,8 @@ pub struct Wish {
     pub address: Ipv4Addr,
     /// What of the pool is here.
     pub subnet: Ipv4Net,
+    /// Where this machine speaks WireGuard, once the other nodes have been told. Before that they could not answer.
+    pub wire: Option<WireGuard>,
     /// All other nodes that have a subnet. Where two name the same subnet, the first counts.
     pub peers: Vec<Peer>,
 }

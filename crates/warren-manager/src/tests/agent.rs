@@ -65,6 +65,7 @@ impl Agent {
             runtime: "fake 1".to_owned(),
             version: "0.1.0".to_owned(),
             level: warren_core::level::Level::OURS,
+            encryption: warren_core::node::Encryption::default(),
         };
         let hello = v1::Hello {
             key: format!("key-{name}"),

@@ -159,7 +159,7 @@ async fn an_agent_that_does_not_drain_loses_its_session_and_nobody_else_does() {
             }
         }
     };
-    good.during("the stuck session is closed", cut).await;
+    good.during("the stuck session is closed", Box::pin(cut)).await;
     site.create("web", 1).await;
     good.until("the other one works", |agent| agent.assignments.len() == 1).await;
     drop(stuck);

@@ -193,6 +193,7 @@ fn register(node: u8, address: u8) -> Command {
             runtime: "sim".to_owned(),
             version: "0.1.0".to_owned(),
             level: warren_core::level::Level::OURS,
+            encryption: warren_core::node::Encryption::default(),
         }),
         subnet: None,
         labels: BTreeMap::new(),

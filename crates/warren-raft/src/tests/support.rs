@@ -288,6 +288,7 @@ pub(crate) fn found() -> Vec<Command> {
         runtime: "none".to_owned(),
         version: "0".to_owned(),
         level: warren_core::level::Level::OURS,
+        encryption: warren_core::node::Encryption::default(),
     };
     let init = Command::InitCluster {
         id: warren_core::ClusterId(7),

@@ -4,7 +4,7 @@ use super::{given, labels, text};
 use crate::v1;
 use warren_core::command::Command;
 use warren_core::level::Level;
-use warren_core::node::{NodeFacts, Role};
+use warren_core::node::{Encryption, NodeFacts, Role, WireGuard, WireGuardKey};
 use warren_core::spec::FieldError;
 use warren_core::units::{Bytes, MilliCpu};
 
@@ -42,6 +42,37 @@ pub fn facts(hello: &v1::Hello) -> Result<NodeFacts, FieldError> {
         runtime: filled("runtime", hello.runtime.clone())?,
         version: filled("version", hello.version.clone())?,
         level: Level(hello.feature_level),
+        encryption: encryption(hello.encryption.as_ref())?,
+    })
+}
+
+/// What a machine says of encrypting.
+///
+/// # Errors
+/// A key or port that is none.
+pub fn encryption(said: Option<&v1::Encryption>) -> Result<Encryption, FieldError> {
+    let Some(said) = said else { return Ok(Encryption::default()) };
+    let key = &said.wireguard_key;
+    if key.is_empty() {
+        return Ok(Encryption { wireguard: None, only: said.only });
+    }
+    let field = |name: &str, problem| FieldError::new(format!("encryption.{name}"), problem);
+    let key = key.as_slice().try_into();
+    let key = key.map_err(|_| field("wireguard_key", "write the 32 bytes of a key, or none"))?;
+    let port = u16::try_from(said.wireguard_port).ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| field("wireguard_port", "write a port of UDP, from 1 on"))?;
+    let wireguard = Some(WireGuard { key: WireGuardKey(key), port });
+    Ok(Encryption { wireguard, only: said.only })
+}
+
+/// The same as a message; nothing for a machine that does not encrypt.
+#[must_use]
+pub fn render_encryption(said: Encryption) -> Option<v1::Encryption> {
+    let Encryption { wireguard, only } = said;
+    (said != Encryption::default()).then(|| v1::Encryption {
+        wireguard_key: wireguard.map(|known| known.key.0.to_vec()).unwrap_or_default(),
+        wireguard_port: wireguard.map_or(0, |known| known.port.into()),
+        only,
     })
 }
 
@@ -58,6 +89,7 @@ pub fn hello(facts: &NodeFacts) -> v1::Hello {
         runtime: facts.runtime.clone(),
         version: facts.version.clone(),
         feature_level: facts.level.0,
+        encryption: render_encryption(facts.encryption),
         ..v1::Hello::default()
     }
 }

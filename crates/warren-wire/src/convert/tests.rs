@@ -12,6 +12,7 @@ use v1::health_check::Probe;
 use warren_core::assignment::{Assignment, Want};
 use warren_core::converge::Status;
 use warren_core::id::{NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use warren_core::node::{Encryption, WireGuard, WireGuardKey};
 use warren_core::spec::{REPLICAS_MAX, UpdateSettings, profile};
 use warren_core::task::{DeploymentState, End, Phase, Track};
 use warren_core::traffic::{Endpoint, Host, ServiceTraffic, TrafficView};
@@ -150,14 +151,23 @@ fn view() -> impl Strategy<Value = TrafficView> {
     let address = any::<std::net::IpAddr>();
     let subnet =
         prop::option::of((0..255_u8).prop_map(|c| Ipv4Net::new_assert([10, 210, c, 0].into(), 24)));
-    let at = (0..9_u64, address, subnet).prop_map(|(node, address, subnet)| Host {
+    let at = (0..9_u64, address, subnet, encryption());
+    let at = at.prop_map(|(node, address, subnet, encryption)| Host {
         node: NodeId(node),
         address,
         subnet,
+        encryption,
     });
     let hosts = btree_map(host, at, 0..3);
     (0..9_u64, "[a-z]{1,5}", services, hosts)
         .prop_map(|(epoch, zone, services, hosts)| TrafficView { epoch, zone, services, hosts })
+}
+
+fn encryption() -> impl Strategy<Value = Encryption> {
+    let known = (any::<[u8; 32]>(), 1..=u16::MAX);
+    let known = known.prop_map(|(key, port)| WireGuard { key: WireGuardKey(key), port });
+    (prop::option::of(known), any::<bool>())
+        .prop_map(|(wireguard, only)| Encryption { wireguard, only })
 }
 
 /// A spec with nothing but what it must have.
@@ -335,13 +345,24 @@ fn a_hello_asks_for_a_registration() {
         subnet: "10.210.1.0/24".into(),
         ..Default::default()
     };
-    let facts = node::facts(&hello).unwrap();
+    let mut facts = node::facts(&hello).unwrap();
+    assert_eq!(facts.encryption, Encryption::default());
+    let wireguard = Some(WireGuard { key: WireGuardKey([7; 32]), port: 7403 });
+    facts.encryption = Encryption { wireguard, only: true };
     assert_eq!(node::facts(&node::hello(&facts)), Ok(facts));
     let Ok(Command::RegisterNode { key, subnet, .. }) = node::registration(hello.clone()) else {
         panic!("not a registration");
     };
     assert_eq!((key.as_str(), subnet), ("k1", Some("10.210.1.0/24".parse().unwrap())));
     let field = |hello: v1::Hello| node::registration(hello).unwrap_err().field;
+    let said = v1::Encryption { wireguard_key: vec![7; 32], wireguard_port: 7403, only: false };
+    let encrypts = |said| v1::Hello { encryption: Some(said), ..hello.clone() };
+    for wireguard_port in [0, 65_536] {
+        let nowhere = v1::Encryption { wireguard_port, ..said.clone() };
+        assert_eq!(field(encrypts(nowhere)), "encryption.wireguard_port");
+    }
+    let short = v1::Encryption { wireguard_key: vec![7; 31], ..said };
+    assert_eq!(field(encrypts(short)), "encryption.wireguard_key");
     assert_eq!(field(v1::Hello { hostname: "One!".into(), ..hello.clone() }), "hostname");
     assert_eq!(field(v1::Hello { address: "here".into(), ..hello.clone() }), "address");
     assert_eq!(field(v1::Hello { key: String::new(), ..hello.clone() }), "key");

@@ -2,7 +2,7 @@
 
 mod columns;
 
-use super::{given, item, narrow, template, text};
+use super::{given, item, narrow, node, template, text};
 use crate::v1;
 use prost::Message as _;
 use std::cmp::Ordering;
@@ -116,6 +116,7 @@ fn diff(old: &TrafficView, new: &TrafficView, full: bool) -> v1::Traffic {
                 address: host.address.to_string(),
                 node_id: host.node.to_string(),
                 subnet: host.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
+                encryption: node::render_encryption(host.encryption),
             })
             .collect(),
         removed_hosts: hosts_gone.map(ToString::to_string).collect(),
@@ -193,6 +194,7 @@ pub fn merge_into(next: &mut TrafficView, message: v1::Traffic) -> Result<(), Fi
             node: text("hosts.node_id", &host.node_id)?,
             address: text("hosts.address", &host.address)?,
             subnet: given(host.subnet).map(|net| text("hosts.subnet", &net)).transpose()?,
+            encryption: node::encryption(host.encryption.as_ref())?,
         };
         next.hosts.insert(text("hosts.hostname", &host.hostname)?, known);
     }

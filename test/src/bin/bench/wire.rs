@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use ipnet::Ipv4Net;
 use warren_core::id::NodeId;
+use warren_core::node::Encryption;
 use warren_drivers::network::kernel::Kernel;
 use warren_drivers::network::{Backend, Owner, Peer, Wish, settle};
 use warren_test::testbed::pump::{self, Figures, Sink};
@@ -63,9 +64,10 @@ fn owner() -> anyhow::Result<Owner> {
 fn wish(bed: &Testbed, index: usize, backend: Backend) -> anyhow::Result<Wish> {
     let other = 1 - index;
     let address = bed.machine(other).address;
-    let peer = Peer { node: NodeId(other as u64 + 1), address, subnet: subnet(other)? };
+    let (node, encryption) = (NodeId(other as u64 + 1), Encryption::default());
+    let peer = Peer { node, address, subnet: subnet(other)?, encryption };
     let (address, subnet) = (bed.machine(index).address, subnet(index)?);
-    Ok(Wish { owner: owner()?, backend, address, subnet, peers: vec![peer] })
+    Ok(Wish { owner: owner()?, backend, address, subnet, wire: None, peers: vec![peer] })
 }
 
 async fn settle_all(bed: &Testbed, backend: Backend) -> anyhow::Result<()> {

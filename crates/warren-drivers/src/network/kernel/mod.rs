@@ -3,10 +3,13 @@
 mod firewall;
 mod netlink;
 mod rules;
+mod wireguard;
+
+pub use wireguard::Speaks;
 
 use super::NodeNetwork;
+use super::change::Change;
 use super::error::NetworkError;
-use super::plan::Change;
 use super::state::Actual;
 use super::wish::Owner;
 use async_trait::async_trait;
@@ -23,13 +26,29 @@ const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 #[derive(Clone, Debug)]
 pub struct Kernel {
     owner: Owner,
+    speaks: Option<Speaks>,
 }
 
 impl Kernel {
     /// Looks at nothing yet.
     #[must_use]
     pub const fn new(owner: Owner) -> Self {
-        Self { owner }
+        Self { owner, speaks: None }
+    }
+
+    /// The same, with WireGuard where the machine has it.
+    #[must_use]
+    pub fn speaking(self, speaks: Option<Speaks>) -> Self {
+        Self { speaks, ..self }
+    }
+
+    /// Whether this machine can have a WireGuard device of the owner's. Never, where none is spoken.
+    ///
+    /// # Errors
+    /// As [`NodeNetwork::read`].
+    pub async fn has_wireguard(&self) -> Result<bool, NetworkError> {
+        let Some(speaks) = &self.speaks else { return Ok(false) };
+        limited("looking for WireGuard", speaks.is_possible(&self.owner)).await
     }
 }
 
@@ -38,7 +57,11 @@ impl NodeNetwork for Kernel {
     async fn read(&self) -> Result<Actual, NetworkError> {
         let links = limited("reading the network", netlink::read(&self.owner));
         let rules = firewall::read(&self.owner);
-        let (mut actual, rules) = tokio::try_join!(links, rules)?;
+        let ((mut actual, wire), rules) = tokio::try_join!(links, rules)?;
+        if let Some(speaks) = &self.speaks {
+            let wire = speaks.read(&self.owner, wire.as_ref(), &mut actual);
+            limited("reading the WireGuard device", wire).await?;
+        }
         actual.rules = rules;
         actual.forwarding =
             std::fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() != "0");
@@ -55,6 +78,14 @@ impl NodeNetwork for Kernel {
             }
             Change::WriteRules => firewall::write(&self.owner).await,
             Change::RemoveRules => firewall::remove(&self.owner).await,
+            Change::MakeWire(_)
+            | Change::RemoveWire
+            | Change::SetWirePeer(..)
+            | Change::RemoveWirePeer(_) => {
+                let missing = NetworkError::no_wireguard;
+                let speaks = self.speaks.as_ref().ok_or_else(missing)?;
+                limited(&change.words(), speaks.change(&self.owner, change)).await
+            }
             Change::MakeTunnel(_)
             | Change::RemoveTunnel
             | Change::SetNeighbour(..)

@@ -1,7 +1,7 @@
 //! Devices, addresses, routes and neighbours, as messages to the kernel.
 
+use super::super::change::Change;
 use super::super::error::NetworkError;
-use super::super::plan::Change;
 use super::super::state::{Actual, Hop, Mac, Route, Tunnel, Uplink};
 use super::super::wish::Owner;
 use futures::{Stream, TryStreamExt};
@@ -17,7 +17,7 @@ use rtnetlink::packet_route::neighbour::{
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::{Handle, LinkVxlan, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, LinkVxlan, LinkWireguard, RouteMessageBuilder};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -37,6 +37,7 @@ type Asked<T> = Result<T, rtnetlink::Error>;
 /// Does `work` over a connection of its own, which costs less than keeping one alive and mending it.
 async fn with_kernel<T>(
     what: &str,
+    missing: fn() -> NetworkError,
     work: impl AsyncFnOnce(Handle) -> Asked<T>,
 ) -> Result<T, NetworkError> {
     let refused = |why: String| NetworkError::Refused { what: what.to_owned(), why };
@@ -44,7 +45,7 @@ async fn with_kernel<T>(
     let (connection, handle, _) = opened;
     tokio::select! {
         done = work(handle) => done.map_err(|error| match code(&error) {
-            Some(code) if code == nix::errno::Errno::EOPNOTSUPP as i32 => NetworkError::no_vxlan(),
+            Some(code) if code == nix::errno::Errno::EOPNOTSUPP as i32 => missing(),
             Some(code) if code == nix::errno::Errno::EPERM as i32 => {
                 refused("this process may not change the network: run it as root, or with CAP_NET_ADMIN".into())
             }
@@ -71,19 +72,33 @@ fn or_gone(done: Asked<()>) -> Asked<()> {
 }
 
 /// A device as far as it matters.
-struct Device {
+pub(super) struct Device {
     name: String,
-    mtu: u32,
-    up: bool,
+    pub(super) mtu: u32,
+    pub(super) up: bool,
     mac: Option<Mac>,
-    vxlan: Option<Vec<InfoVxlan>>,
+    pub(super) kind: DeviceKind,
 }
 
-/// All but the firewall and the switch for forwarding.
-pub(super) async fn read(owner: &Owner) -> Result<Actual, NetworkError> {
-    with_kernel("reading the network", async |kernel| {
+/// What makes a device.
+#[derive(PartialEq, Eq)]
+pub(super) enum DeviceKind {
+    /// The kernel's tunnels.
+    Vxlan(Vec<InfoVxlan>),
+    /// The kernel's WireGuard.
+    WireGuard,
+    /// A program.
+    Tun,
+    /// Something else.
+    Other,
+}
+
+/// All but the firewall, the switch for forwarding,
+/// and what WireGuard is set to: for that, the device of its name is returned.
+pub(super) async fn read(owner: &Owner) -> Result<(Actual, Option<Device>), NetworkError> {
+    with_kernel("reading the network", NetworkError::no_vxlan, async |kernel| {
         let mut actual = Actual::bare();
-        let devices: BTreeMap<u32, Device> =
+        let mut devices: BTreeMap<u32, Device> =
             collect(kernel.link().get().execute()).await?.iter().map(device).collect();
         for message in collect(kernel.address().get().execute()).await? {
             let Some(device) = devices.get(&message.header.index) else { continue };
@@ -99,15 +114,17 @@ pub(super) async fn read(owner: &Owner) -> Result<Actual, NetworkError> {
         let found = devices.iter().find(|(_, device)| device.name == owner.tunnel());
         let found = found.and_then(|(index, device)| Some((*index, tunnel(device)?)));
         let index = found.as_ref().map(|(index, _)| *index);
+        let wire = devices.iter().find(|(_, device)| device.name == owner.wire());
+        let wire = wire.map(|(index, _)| *index);
         actual.tunnel = found.map(|(_, tunnel)| tunnel);
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         for message in collect(kernel.route().get(all).execute()).await? {
-            sort_route(&message, owner, index, &mut actual);
+            sort_route(&message, owner, (index, wire), &mut actual);
         }
         if let Some(index) = index {
             read_ends(&kernel, index, &mut actual).await?;
         }
-        Ok(actual)
+        Ok((actual, wire.and_then(|index| devices.remove(&index))))
     })
     .await
 }
@@ -118,22 +135,37 @@ async fn collect<T>(stream: impl Stream<Item = Asked<T>>) -> Asked<Vec<T>> {
 
 fn device(message: &LinkMessage) -> (u32, Device) {
     let up = message.header.flags.contains(LinkFlags::Up);
-    let mut device = Device { name: String::new(), mtu: 0, up, mac: None, vxlan: None };
+    let kind = DeviceKind::Other;
+    let mut device = Device { name: String::new(), mtu: 0, up, mac: None, kind };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::Address(bytes) => device.mac = mac(bytes),
-            LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Vxlan)) => {
-                device.vxlan = infos.iter().find_map(|info| match info {
-                    LinkInfo::Data(InfoData::Vxlan(data)) => Some(data.clone()),
-                    _ => None,
-                });
-            }
+            LinkAttribute::LinkInfo(infos) => device.kind = kind_of(infos),
             _ => {}
         }
     }
     (message.header.index, device)
+}
+
+fn kind_of(infos: &[LinkInfo]) -> DeviceKind {
+    let kind = infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    });
+    match kind {
+        Some(InfoKind::Vxlan) => {
+            let data = infos.iter().find_map(|info| match info {
+                LinkInfo::Data(InfoData::Vxlan(data)) => Some(data.clone()),
+                _ => None,
+            });
+            data.map_or(DeviceKind::Other, DeviceKind::Vxlan)
+        }
+        Some(InfoKind::Wireguard) => DeviceKind::WireGuard,
+        Some(InfoKind::Tun) => DeviceKind::Tun,
+        _ => DeviceKind::Other,
+    }
 }
 
 fn mac(bytes: &[u8]) -> Option<Mac> {
@@ -151,7 +183,8 @@ fn tunnel(device: &Device) -> Option<Tunnel> {
         mtu: if device.up { device.mtu } else { 0 },
         uplink: 0,
     };
-    for info in device.vxlan.as_ref()? {
+    let DeviceKind::Vxlan(infos) = &device.kind else { return None };
+    for info in infos {
         match info {
             InfoVxlan::Id(number) => tunnel.number = *number,
             InfoVxlan::Port(port) => tunnel.port = *port,
@@ -164,7 +197,14 @@ fn tunnel(device: &Device) -> Option<Tunnel> {
     Some(tunnel)
 }
 
-fn sort_route(message: &RouteMessage, owner: &Owner, tunnel: Option<u32>, actual: &mut Actual) {
+/// `ours` are the numbers of the tunnel and of the WireGuard device.
+fn sort_route(
+    message: &RouteMessage,
+    owner: &Owner,
+    ours: (Option<u32>, Option<u32>),
+    actual: &mut Actual,
+) {
+    let (tunnel, wire) = ours;
     let (mut destination, mut gateway, mut device, mut source) = (None, None, None, None);
     let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
@@ -192,6 +232,7 @@ fn sort_route(message: &RouteMessage, owner: &Owner, tunnel: Option<u32>, actual
         Some(gateway) if inside => Some(Hop::Tunnel(gateway)),
         Some(gateway) => Some(Hop::Direct(gateway)),
         None if message.header.kind == RouteType::Unreachable => Some(Hop::Nowhere),
+        None if wire.is_some() && device == wire => Some(Hop::Wire),
         None => None,
     };
     let ours = message.header.protocol == OUR_ROUTES && owner.pool.contains(&subnet);
@@ -239,12 +280,9 @@ fn end(message: &NeighbourMessage) -> Option<(Ipv4Addr, Mac)> {
 
 /// Makes a change that is not the firewall's.
 pub(super) async fn change(owner: &Owner, change: &Change) -> Result<(), NetworkError> {
-    with_kernel(&change.words(), async |kernel| match change {
+    with_kernel(&change.words(), NetworkError::no_vxlan, async |kernel| match change {
         Change::MakeTunnel(tunnel) => make_tunnel(&kernel, owner, tunnel).await,
-        Change::RemoveTunnel => match tunnel_index(&kernel, owner).await? {
-            Some(index) => or_gone(kernel.link().del(index).execute().await),
-            None => Ok(()),
-        },
+        Change::RemoveTunnel => remove_link(&kernel, &owner.tunnel()).await,
         Change::SetRoute(subnet, route) => set_route(&kernel, owner, *subnet, *route).await,
         Change::RemoveRoute(subnet) => {
             let route = RouteMessageBuilder::<Ipv4Addr>::new()
@@ -259,7 +297,13 @@ pub(super) async fn change(owner: &Owner, change: &Change) -> Result<(), Network
         | Change::RemoveNeighbour(_)
         | Change::SetForward(..)
         | Change::RemoveForward(_) => change_ends(&kernel, owner, change).await,
-        Change::AllowForwarding | Change::WriteRules | Change::RemoveRules => Ok(()),
+        Change::AllowForwarding
+        | Change::WriteRules
+        | Change::RemoveRules
+        | Change::MakeWire(_)
+        | Change::RemoveWire
+        | Change::SetWirePeer(..)
+        | Change::RemoveWirePeer(_) => Ok(()),
     })
     .await
 }
@@ -277,11 +321,22 @@ async fn make_tunnel(kernel: &Handle, owner: &Owner, tunnel: &Tunnel) -> Asked<(
     kernel.link().add(device).execute().await
 }
 
-async fn tunnel_index(kernel: &Handle, owner: &Owner) -> Asked<Option<u32>> {
-    let named = kernel.link().get().match_name(owner.tunnel()).execute();
+async fn link(kernel: &Handle, name: &str) -> Asked<Option<(u32, Device)>> {
+    let named = kernel.link().get().match_name(name.to_owned()).execute();
     match collect(named).await {
-        Ok(found) => Ok(found.first().map(|message| message.header.index)),
+        Ok(found) => Ok(found.first().map(device)),
         Err(error) => or_gone(Err(error)).map(|()| None),
+    }
+}
+
+async fn index(kernel: &Handle, name: &str) -> Asked<Option<u32>> {
+    Ok(link(kernel, name).await?.map(|(index, _)| index))
+}
+
+async fn remove_link(kernel: &Handle, name: &str) -> Asked<()> {
+    match index(kernel, name).await? {
+        Some(index) => or_gone(kernel.link().del(index).execute().await),
+        None => Ok(()),
     }
 }
 
@@ -301,16 +356,20 @@ async fn set_route(kernel: &Handle, owner: &Owner, subnet: Ipv4Net, route: Route
         Hop::Nowhere => message.kind(RouteType::Unreachable),
         Hop::Direct(gateway) => message.gateway(gateway),
         Hop::Tunnel(end) => {
-            let index = tunnel_index(kernel, owner).await?.ok_or_else(no_device)?;
+            let index = index(kernel, &owner.tunnel()).await?.ok_or_else(no_device)?;
             // The end is an address of the peer's own subnet, which only this route leads to.
             message.output_interface(index).gateway(end).onlink()
+        }
+        Hop::Wire => {
+            let index = index(kernel, &owner.wire()).await?.ok_or_else(no_device)?;
+            message.output_interface(index).scope(RouteScope::Link)
         }
     };
     kernel.route().add(message.build()).replace().execute().await
 }
 
 async fn change_ends(kernel: &Handle, owner: &Owner, change: &Change) -> Asked<()> {
-    let index = tunnel_index(kernel, owner).await?;
+    let index = index(kernel, &owner.tunnel()).await?;
     let neighbours = kernel.neighbours();
     match (change, index) {
         (Change::SetNeighbour(end, mac), Some(index)) => {
@@ -334,4 +393,44 @@ async fn change_ends(kernel: &Handle, owner: &Owner, change: &Change) -> Asked<(
         (Change::SetNeighbour(..) | Change::SetForward(..), None) => Err(no_device()),
         _ => Ok(()),
     }
+}
+
+/// The device of that name, with its number.
+pub(super) async fn device_named(name: &str) -> Result<Option<(u32, Device)>, NetworkError> {
+    let missing = NetworkError::no_vxlan;
+    with_kernel("looking for a device", missing, async |kernel| link(&kernel, name).await).await
+}
+
+/// Makes a WireGuard device of the kernel. It is down and knows nobody.
+pub(super) async fn add_wire(name: &str) -> Result<(), NetworkError> {
+    let what = "making the WireGuard device";
+    let missing = NetworkError::no_wireguard;
+    with_kernel(what, missing, async |kernel| {
+        kernel.link().add(LinkWireguard::new(name).build()).execute().await
+    })
+    .await
+}
+
+/// Gives a device this size and brings it up.
+pub(super) async fn raise(name: &str, mtu: u32) -> Result<(), NetworkError> {
+    let message = LinkUnspec::new_with_name(name).mtu(mtu).up().build();
+    with_kernel("bringing a device up", NetworkError::no_vxlan, async |kernel| {
+        kernel.link().set(message).execute().await
+    })
+    .await
+}
+
+/// Brings a device down, with all routes that lead to it.
+pub(super) async fn lower(name: &str) -> Result<(), NetworkError> {
+    let message = LinkUnspec::new_with_name(name).down().build();
+    with_kernel("bringing a device down", NetworkError::no_vxlan, async |kernel| {
+        or_gone(kernel.link().set(message).execute().await)
+    })
+    .await
+}
+
+/// Takes a device away.
+pub(super) async fn remove(name: &str) -> Result<(), NetworkError> {
+    let missing = NetworkError::no_vxlan;
+    with_kernel("removing a device", missing, async |kernel| remove_link(&kernel, name).await).await
 }
