@@ -14,8 +14,9 @@ use warren_core::node::WireGuardKey;
 pub enum Change {
     /// Let this machine pass on what is not for itself.
     AllowForwarding,
-    /// Write our rules where they belong, in place of what is there of ours.
-    WriteRules,
+    /// Write our rules where they belong, in place of what is there of ours. From the interface that is named, nothing
+    /// passes to containers that claims to be of the pool.
+    WriteRules(Option<String>),
     /// Take our rules away.
     RemoveRules,
     /// Make this machine's end of the tunnels.
@@ -171,7 +172,7 @@ impl Change {
             | Self::RemoveForward(_) => true,
             Self::SetRoute(_, route) => matches!(route.hop, Hop::Tunnel(_)),
             Self::AllowForwarding
-            | Self::WriteRules
+            | Self::WriteRules(_)
             | Self::RemoveRules
             | Self::MakeTunnel(_)
             | Self::RemoveTunnel
@@ -189,7 +190,7 @@ impl Change {
             Self::SetWirePeer(..) | Self::RemoveWirePeer(_) => true,
             Self::SetRoute(_, route) => matches!(route.hop, Hop::Wire),
             Self::AllowForwarding
-            | Self::WriteRules
+            | Self::WriteRules(_)
             | Self::RemoveRules
             | Self::MakeTunnel(_)
             | Self::RemoveTunnel
@@ -208,7 +209,7 @@ impl Change {
     pub fn words(&self) -> String {
         match self {
             Self::AllowForwarding => "turning IP forwarding on".into(),
-            Self::WriteRules => "writing the firewall rules of the pool".into(),
+            Self::WriteRules(_) => "writing the firewall rules of the pool".into(),
             Self::RemoveRules => "removing the firewall rules of the pool".into(),
             Self::MakeTunnel(_) => "making the tunnel device".into(),
             Self::RemoveTunnel => "removing the tunnel device".into(),

@@ -207,6 +207,9 @@ pub async fn encryption_is_made_once(stage: Stage) -> Checked {
         let far = actual.wire_peers.get(&WireGuardKey([3; 32]));
         let endpoint = far.and_then(|peer| peer.endpoint);
         check(endpoint == "198.18.9.3:7403".parse().ok(), "to its machine", far)?;
+        let link = actual.addresses.get(&ADDRESS).map(|uplink| uplink.name.clone());
+        let barred = link.filter(|_| backend == Backend::WireGuard);
+        check(actual.barred == barred, "what must be encrypted is not taken otherwise", &actual)?;
         let ends = if backend == Backend::Auto { 1 } else { 2 };
         check(actual.wire_peers.len() == ends, "and to nobody else", &actual.wire_peers)?;
     }

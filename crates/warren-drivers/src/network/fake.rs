@@ -52,8 +52,10 @@ impl NodeNetwork for Fake {
 pub(super) fn make(state: &mut Actual, change: &Change) -> Result<(), NetworkError> {
     match change {
         Change::AllowForwarding => state.forwarding = true,
-        Change::WriteRules => state.rules = Rules::Right,
-        Change::RemoveRules => state.rules = Rules::Absent,
+        Change::WriteRules(barred) => {
+            (state.rules, state.barred) = (Rules::Right, barred.clone());
+        }
+        Change::RemoveRules => (state.rules, state.barred) = (Rules::Absent, None),
         Change::MakeTunnel(tunnel) => state.tunnel = Some(tunnel.clone()),
         Change::RemoveTunnel => {
             state.tunnel = None;

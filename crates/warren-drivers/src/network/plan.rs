@@ -21,6 +21,8 @@ pub struct Plan {
 #[derive(Default)]
 struct Target {
     active: bool,
+    /// The interface that brings nothing of the pool.
+    barred: Option<String>,
     tunnel: Option<Tunnel>,
     neighbours: BTreeMap<Ipv4Addr, Mac>,
     forwards: BTreeMap<Mac, Ipv4Addr>,
@@ -48,6 +50,8 @@ fn target(wish: &Wish, actual: &Actual, problems: &mut Vec<Problem>) -> Target {
         problems.push(Problem::AddressNotHere(wish.address));
         return target;
     };
+    // Whoever takes nothing but what is encrypted does not take it from the link: there anybody may use any address.
+    target.barred = (wish.backend == Backend::WireGuard).then(|| uplink.name.clone());
     // What no node has must not leave by the default route, to be read by who knows whom.
     let nowhere = Route { hop: Hop::Nowhere, source: None };
     target.routes.insert(wish.owner.pool.trunc(), nowhere);
@@ -173,9 +177,10 @@ fn changes(target: &Target, actual: &Actual) -> Vec<Change> {
         changes.push(Change::AllowForwarding);
     }
     match (target.active, actual.rules) {
-        (true, Rules::Absent | Rules::Wrong) => changes.push(Change::WriteRules),
+        (true, Rules::Right) if actual.barred == target.barred => {}
+        (true, _) => changes.push(Change::WriteRules(target.barred.clone())),
         (false, Rules::Right | Rules::Wrong) => changes.push(Change::RemoveRules),
-        (true, Rules::Right) | (false, Rules::Absent) => {}
+        (false, Rules::Absent) => {}
     }
     if let (Some(tunnel), false) = (&target.tunnel, same_tunnel) {
         changes.push(Change::MakeTunnel(tunnel.clone()));

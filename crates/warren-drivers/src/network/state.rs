@@ -133,6 +133,8 @@ pub struct Actual {
     pub forwarding: bool,
     /// Our rules.
     pub rules: Rules,
+    /// The interface from which they let nothing pass to containers that claims to be of the pool.
+    pub barred: Option<String>,
 }
 
 impl Actual {
@@ -151,6 +153,7 @@ impl Actual {
             wire_peers: BTreeMap::new(),
             forwarding: false,
             rules: Rules::Absent,
+            barred: None,
         }
     }
 }

@@ -130,13 +130,14 @@ fn any_machine() -> impl Strategy<Value = Actual> {
         any::<bool>(),
         rules,
         prop::option::of(subnet()),
-        (wire(), any::<bool>()),
+        (wire(), any::<bool>(), prop::option::of(Just("eth0".to_owned()))),
     );
     parts.prop_map(|parts| {
         let (tunnel, routes, neighbours, forwards, forwarding, bridge, rules, foreign, wire) =
             parts;
-        let ((wire, wire_peers), has_wireguard) = wire;
+        let ((wire, wire_peers), has_wireguard, barred) = wire;
         let mut actual = Actual { forwarding, rules, routes, wire, wire_peers, ..machine() };
+        actual.barred = barred.filter(|_| rules != Rules::Absent);
         actual.has_wireguard = has_wireguard || actual.wire.is_some();
         actual.foreign = foreign.into_iter().collect::<BTreeSet<_>>();
         if bridge {
@@ -179,7 +180,7 @@ proptest! {
         prop_assert_eq!(second.problems, first.problems, "what is in the way stays named");
         if wish.is_none_or(|wish| wish.backend == Backend::None || wish.peers.is_empty()) {
             prop_assert!(after.routes.is_empty() && after.tunnel.is_none() && after.wire.is_none());
-            prop_assert_eq!(after.rules, Rules::Absent);
+            prop_assert_eq!((after.rules, after.barred), (Rules::Absent, None));
         }
     }
 
@@ -226,6 +227,9 @@ proptest! {
                 prop_assert_eq!(after.wire.map(|wire| wire.key), wish.wire.map(|own| own.key));
             }
         }
+        let active = !wish.peers.is_empty() && after.addresses.contains_key(&wish.address);
+        let barred = (active && wish.backend == Backend::WireGuard).then_some("eth0");
+        prop_assert_eq!(after.barred.as_deref(), barred);
         for end in after.wire_peers.values() {
             prop_assert!(end.subnets.iter().all(|subnet| after.routes[subnet].hop == Hop::Wire));
         }

@@ -18,31 +18,37 @@ const LOCK_S_MAX: &str = "5";
 /// The lock, and a machine under load.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How our rules stand. Where the program is missing there are none.
-pub(super) async fn read(owner: &Owner) -> Result<Rules, NetworkError> {
+/// How our rules stand, and which interface they bar. Where the program is missing there are none.
+pub(super) async fn read(owner: &Owner) -> Result<(Rules, Option<String>), NetworkError> {
     let mut states = Vec::with_capacity(TABLES.len());
+    let mut barred = None;
     for table in TABLES {
         match listed(table).await {
-            Ok(text) => states.push(rules::state(&text, table, owner)),
-            Err(NetworkError::Unsupported { .. }) => return Ok(Rules::Absent),
+            Ok(text) => {
+                let found = rules::barred(&text, table, owner);
+                states.push(rules::state(&text, table, owner, found));
+                barred = barred.or_else(|| found.map(str::to_owned));
+            }
+            Err(NetworkError::Unsupported { .. }) => return Ok((Rules::Absent, None)),
             Err(error) => return Err(error),
         }
     }
     let all = |state| states.iter().all(|found| *found == state);
-    Ok(if all(Rules::Right) {
+    let rules = if all(Rules::Right) {
         Rules::Right
     } else if all(Rules::Absent) {
         Rules::Absent
     } else {
         Rules::Wrong
-    })
+    };
+    Ok((rules, barred))
 }
 
-/// Writes our rules into all tables, each at once.
-pub(super) async fn write(owner: &Owner) -> Result<(), NetworkError> {
+/// Writes our rules into all tables, each at once; with those that bar an interface.
+pub(super) async fn write(owner: &Owner, barred: Option<&str>) -> Result<(), NetworkError> {
     let mut input = String::new();
     for table in TABLES {
-        input.push_str(&rules::written(&listed(table).await?, table, owner));
+        input.push_str(&rules::written(&listed(table).await?, table, owner, barred));
     }
     restore(&input).await
 }

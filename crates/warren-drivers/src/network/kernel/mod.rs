@@ -62,7 +62,7 @@ impl NodeNetwork for Kernel {
             let wire = speaks.read(&self.owner, wire.as_ref(), &mut actual);
             limited("reading the WireGuard device", wire).await?;
         }
-        actual.rules = rules;
+        (actual.rules, actual.barred) = rules;
         actual.forwarding =
             std::fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() != "0");
         Ok(actual)
@@ -76,7 +76,7 @@ impl NodeNetwork for Kernel {
                     why: format!("{FORWARDING}: {error}"),
                 })
             }
-            Change::WriteRules => firewall::write(&self.owner).await,
+            Change::WriteRules(barred) => firewall::write(&self.owner, barred.as_deref()).await,
             Change::RemoveRules => firewall::remove(&self.owner).await,
             Change::MakeWire(_)
             | Change::RemoveWire

@@ -298,7 +298,7 @@ pub(super) async fn change(owner: &Owner, change: &Change) -> Result<(), Network
         | Change::SetForward(..)
         | Change::RemoveForward(_) => change_ends(&kernel, owner, change).await,
         Change::AllowForwarding
-        | Change::WriteRules
+        | Change::WriteRules(_)
         | Change::RemoveRules
         | Change::MakeWire(_)
         | Change::RemoveWire

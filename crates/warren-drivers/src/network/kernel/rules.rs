@@ -15,6 +15,8 @@ pub(super) struct Table {
     after: Option<&'static str>,
     /// Verdicts that, given by the kernel's chain before ours is asked, would make ours idle.
     too_early: &'static [&'static str],
+    /// Whether it is here that an interface is barred.
+    bars: bool,
 }
 
 /// What our chains do: let the pool's own traffic through where Docker drops what it has not published, and keep its
@@ -26,6 +28,7 @@ pub(super) const TABLES: &[Table] = &[
         hook: "FORWARD",
         after: Some("DOCKER-USER"),
         too_early: &["DROP", "REJECT"],
+        bars: true,
     },
     Table {
         name: "nat",
@@ -33,6 +36,7 @@ pub(super) const TABLES: &[Table] = &[
         hook: "POST",
         after: None,
         too_early: &["MASQUERADE", "SNAT"],
+        bars: false,
     },
 ];
 
@@ -42,14 +46,30 @@ impl Table {
     }
 
     /// The rules of our chain, as `iptables` lists them.
-    fn rules(&self, owner: &Owner) -> Vec<String> {
-        let pool = owner.pool.trunc();
-        vec![format!("-A {} -s {pool} -d {pool} -j ACCEPT", self.chain(owner))]
+    fn rules(&self, owner: &Owner, barred: Option<&str>) -> Vec<String> {
+        let (chain, pool) = (self.chain(owner), owner.pool.trunc());
+        let bar = barred.filter(|_| self.bars);
+        let bar = bar.map(|name| format!("{}{name}{DROPPED}", self.bar(owner)));
+        bar.into_iter().chain([format!("-A {chain} -s {pool} -d {pool} -j ACCEPT")]).collect()
+    }
+
+    /// How the rule begins that bars an interface.
+    fn bar(&self, owner: &Owner) -> String {
+        format!("-A {} -s {} -i ", self.chain(owner), owner.pool.trunc())
     }
 }
 
-/// How our rules stand in a table, from `iptables -S`.
-pub(super) fn state(listed: &str, table: &Table, owner: &Owner) -> Rules {
+/// The end of a rule that lets nothing pass.
+const DROPPED: &str = " -j DROP";
+
+/// The interface that our rules bar, from `iptables -S`.
+pub(super) fn barred<'a>(listed: &'a str, table: &Table, owner: &Owner) -> Option<&'a str> {
+    let bar = table.bar(owner);
+    listed.lines().find_map(|line| line.strip_prefix(&bar)?.strip_suffix(DROPPED))
+}
+
+/// How our rules stand in a table, from `iptables -S`, where they are to bar this interface.
+pub(super) fn state(listed: &str, table: &Table, owner: &Owner, barred: Option<&str>) -> Rules {
     let chain = table.chain(owner);
     let jump = format!("-A {} -j {chain}", table.base);
     let made = listed.lines().any(|line| line == format!("-N {chain}"));
@@ -64,7 +84,11 @@ pub(super) fn state(listed: &str, table: &Table, owner: &Owner) -> Rules {
         let verdict = line.split_once(" -j ").and_then(|(_, rest)| rest.split(' ').next());
         verdict.is_some_and(|verdict| table.too_early.contains(&verdict))
     });
-    if rules == table.rules(owner) && jumps == 1 && !idle { Rules::Right } else { Rules::Wrong }
+    if rules == table.rules(owner, barred) && jumps == 1 && !idle {
+        Rules::Right
+    } else {
+        Rules::Wrong
+    }
 }
 
 fn base_rules<'a>(listed: &'a str, table: &Table) -> impl Iterator<Item = &'a str> {
@@ -73,10 +97,10 @@ fn base_rules<'a>(listed: &'a str, table: &Table) -> impl Iterator<Item = &'a st
 }
 
 /// What makes the table right, for `iptables-restore --noflush`: all of it or nothing.
-pub(super) fn written(listed: &str, table: &Table, owner: &Owner) -> String {
+pub(super) fn written(listed: &str, table: &Table, owner: &Owner, barred: Option<&str>) -> String {
     let chain = table.chain(owner);
     let mut text = format!("*{}\n:{chain} - [0:0]\n", table.name);
-    for rule in table.rules(owner) {
+    for rule in table.rules(owner, barred) {
         let _ = writeln!(text, "{rule}");
     }
     text.push_str(&without_jumps(listed, table, owner));
@@ -120,14 +144,14 @@ mod tests {
 
     #[test]
     fn ours_come_after_the_operator_s_and_before_docker_s() {
-        let text = written(DOCKER, &TABLES[0], &owner());
+        let text = written(DOCKER, &TABLES[0], &owner(), None);
         assert_eq!(
             text,
             "*filter\n:WARREN-0a1b2c3d-FORWARD - [0:0]\n\
              -A WARREN-0a1b2c3d-FORWARD -s 10.210.0.0/16 -d 10.210.0.0/16 -j ACCEPT\n\
              -I FORWARD 2 -j WARREN-0a1b2c3d-FORWARD\nCOMMIT\n"
         );
-        assert_eq!(state(DOCKER, &TABLES[0], &owner()), Rules::Absent);
+        assert_eq!(state(DOCKER, &TABLES[0], &owner(), None), Rules::Absent);
     }
 
     #[test]
@@ -137,14 +161,14 @@ mod tests {
         let jump = "-A POSTROUTING -j WARREN-0a1b2c3d-POST\n";
         let docker = "-A POSTROUTING -s 10.210.3.0/24 ! -o br-1 -j MASQUERADE\n";
         let other = "-A POSTROUTING -j KUBE-POSTROUTING\n";
-        let state = |parts: &[&str]| state(&parts.concat(), &TABLES[1], &owner());
+        let state = |parts: &[&str]| state(&parts.concat(), &TABLES[1], &owner(), None);
         assert_eq!(state(&[ours, other, jump, docker]), Rules::Right);
         assert_eq!(state(&[ours, docker, jump]), Rules::Wrong);
         assert_eq!(state(&[ours, jump, docker, jump]), Rules::Wrong, "twice");
         assert_eq!(state(&[ours, docker]), Rules::Wrong, "never asked");
         assert_eq!(state(&["-N WARREN-0a1b2c3d-POST\n", jump]), Rules::Wrong, "emptied");
         assert_eq!(state(&[docker]), Rules::Absent);
-        let again = written(&[ours, docker, jump].concat(), &TABLES[1], &owner());
+        let again = written(&[ours, docker, jump].concat(), &TABLES[1], &owner(), None);
         assert!(
             again.contains("-D POSTROUTING -j WARREN-0a1b2c3d-POST\n-I POSTROUTING 1 "),
             "{again}"
@@ -155,5 +179,22 @@ mod tests {
             "{gone}"
         );
         assert_eq!(removed(docker, &TABLES[1], &owner()), "");
+    }
+
+    #[test]
+    fn an_interface_is_barred_before_the_pool_is_let_through() {
+        let text = written(DOCKER, &TABLES[0], &owner(), Some("eth0"));
+        let bar = "-A WARREN-0a1b2c3d-FORWARD -s 10.210.0.0/16 -i eth0 -j DROP\n";
+        let pass = "-A WARREN-0a1b2c3d-FORWARD -s 10.210.0.0/16 -d 10.210.0.0/16 -j ACCEPT\n";
+        assert!(text.contains(&[bar, pass].concat()), "{text}");
+        let made = "-N WARREN-0a1b2c3d-FORWARD\n-A FORWARD -j WARREN-0a1b2c3d-FORWARD\n";
+        let listed = [made, bar, pass].concat();
+        assert_eq!(barred(&listed, &TABLES[0], &owner()), Some("eth0"));
+        let state = |listed: &str, barred| state(listed, &TABLES[0], &owner(), barred);
+        assert_eq!(state(&listed, Some("eth0")), Rules::Right);
+        assert_eq!(state(&listed, None), Rules::Wrong);
+        assert_eq!(state(&[made, pass, bar].concat(), Some("eth0")), Rules::Wrong, "too late");
+        // What an address may be is no question of its translation.
+        assert!(!written("", &TABLES[1], &owner(), Some("eth0")).contains("eth0"));
     }
 }
