@@ -1,6 +1,7 @@
 //! Where traffic goes: what every resolver and proxy answers from.
 
 use crate::id::{NodeId, RevisionNumber, TaskId};
+use crate::lease::LEASES;
 use crate::node::{Encryption, Node, NodeFacts};
 use crate::observed::Observed;
 use crate::rollout::{Phase, Rollout};
@@ -25,10 +26,20 @@ pub const TTL_LIVE: Duration = Duration::from_secs(1);
 /// what was begun in the last moment is still on its way to a task.
 pub const TTL_SLACK: Duration = Duration::from_secs(1);
 
-/// How long a resolver may hear nothing of the leader before its view is no longer good: it is waited for no longer
-/// then,
-/// and by itself answers as [`TrafficView::cut_off`] says.
+/// How long the leader's word on where traffic goes holds, from when the node asked for it: a beat that the leader
+/// answers renews it, if the resolver answers with all that was agreed when the beat arrived. Without, a resolver goes
+/// by [`TrafficView::cut_off`]. In large clusters it is as long as a lease of nodes, since they beat less often.
 pub const TRAFFIC_LEASE: Duration = Duration::from_secs(3);
+
+/// How much longer than that the leader waits for a resolver that does not acknowledge: what was agreed reaches those
+/// who answer beats after its moment, by a write to disks and a turn of a busy machine.
+pub const TRAFFIC_LATE: Duration = Duration::from_secs(1);
+
+/// How long the leader waits for a resolver of a cluster of so many nodes, from the moment of what it is to be told.
+#[must_use]
+pub fn patience(nodes: usize) -> Duration {
+    LEASES.for_nodes(nodes).lease.max(TRAFFIC_LEASE) + TRAFFIC_LATE
+}
 
 /// Everything that names of the cluster's zone lead to.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -185,18 +196,23 @@ pub struct Endpoint {
 }
 
 /// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited
-/// for as long as the traffic lease, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
+/// for with all `patience`, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
 /// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of, nor has
 /// it told anybody before it has listened to all.
 #[must_use]
-pub fn settled_at(observed: &Observed, epoch: u64, since: ClusterTime) -> ClusterTime {
-    let cut_off = since.max(observed.told_from).after(TRAFFIC_LEASE);
+pub fn settled_at(
+    observed: &Observed,
+    patience: Duration,
+    epoch: u64,
+    since: ClusterTime,
+) -> ClusterTime {
+    let cut_off = since.max(observed.told_from).after(patience);
     let settled = observed.nodes.values().map(|node| {
         let acked = node.acks.since(epoch);
-        let silent = node.heard.after(TRAFFIC_LEASE);
+        let silent = node.heard.after(patience);
         acked.unwrap_or(if node.connected { cut_off } else { silent }).min(cut_off)
     });
-    let all_heard = observed.since.after(TRAFFIC_LEASE).min(cut_off);
+    let all_heard = observed.since.after(patience).min(cut_off);
     settled.max().unwrap_or(since).max(since).max(all_heard)
 }
 
@@ -285,13 +301,14 @@ mod tests {
         let (since, told_from) = (at(10_000), at(20_000));
         let nodes = [(NodeId(1), node)].into_iter().collect();
         let mut observed = Observed { nodes, since, told_from, ..Observed::default() };
-        assert_eq!(settled_at(&observed, 7, at(9_000)), at(23_000), "told at 20 s, at the latest");
+        let settled = |observed: &Observed| settled_at(observed, patience(1), 7, at(9_000));
+        assert_eq!(settled(&observed), at(24_000), "told at 20 s, at the latest");
         observed.told_from = at(15_000);
-        assert_eq!(settled_at(&observed, 7, at(9_000)), at(18_000), "told earlier");
+        assert_eq!(settled(&observed), at(19_000), "told earlier");
         if let Some(node) = observed.nodes.get_mut(&NodeId(1)) {
             node.acks.add(7, at(15_500));
         }
-        assert_eq!(settled_at(&observed, 7, at(9_000)), at(15_500), "acknowledged");
+        assert_eq!(settled(&observed), at(15_500), "acknowledged");
     }
 
     // What `blue.NAME` leads to while the old tasks are stopped was nothing, for a second.

@@ -36,7 +36,8 @@ pub const ALL: &[(&str, &str, &str)] = &[
         DROPPED,
         "counter",
         "DNS packets without an answer, by reason (busy: too many on the slow path; limited: a foreign \
-         network above its rate, also those answered as truncated; unsendable).",
+         network above its rate, also those answered as truncated; outdated: the leader's word had lapsed just \
+         then; unsendable).",
     ),
     (
         FORWARDED,
@@ -79,6 +80,7 @@ pub fn describe() {
 pub(crate) enum Dropped {
     Busy,
     Limited,
+    Outdated,
     Unsendable,
 }
 
@@ -90,6 +92,7 @@ pub(crate) struct Tally {
     empty_v6: Count,
     busy: Count,
     limited: Count,
+    outdated: Count,
     unsendable: Count,
     seconds: Histogram,
 }
@@ -111,6 +114,7 @@ impl Tally {
             empty_v6: fast("AAAA", "NODATA"),
             busy: dropped("busy"),
             limited: dropped("limited"),
+            outdated: dropped("outdated"),
             unsendable: dropped("unsendable"),
             seconds: histogram!(BATCH_SECONDS),
         }
@@ -129,6 +133,7 @@ impl Tally {
         let counter = match reason {
             Dropped::Busy => &mut self.busy,
             Dropped::Limited => &mut self.limited,
+            Dropped::Outdated => &mut self.outdated,
             Dropped::Unsendable => &mut self.unsendable,
         };
         counter.since += count as u64;
@@ -138,7 +143,7 @@ impl Tally {
     pub(crate) fn flush(&mut self, took: Duration) {
         self.seconds.record(took);
         let queries = [&mut self.found, &mut self.empty, &mut self.empty_v6];
-        let dropped = [&mut self.busy, &mut self.limited, &mut self.unsendable];
+        let dropped = [&mut self.busy, &mut self.limited, &mut self.outdated, &mut self.unsendable];
         for count in queries.into_iter().chain(dropped) {
             if count.since > 0 {
                 count.total.increment(count.since);

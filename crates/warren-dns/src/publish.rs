@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use warren_core::answer::Index;
 use warren_core::id::TaskId;
-use warren_core::traffic::{TRAFFIC_LEASE, TrafficView};
+use warren_core::traffic::TrafficView;
 
 /// The newest view.
 pub type Views = watch::Receiver<Arc<TrafficView>>;
@@ -50,43 +50,70 @@ impl Published {
 pub(crate) struct Publisher {
     pub(crate) views: Views,
     pub(crate) readiness: Readiness,
-    /// Whether there is a leader that would say if the view were no longer good.
-    pub(crate) connected: watch::Receiver<bool>,
+    /// How long the leader's word holds.
+    pub(crate) word: Word,
     pub(crate) shared: Arc<Shared>,
     pub(crate) acked: watch::Sender<u64>,
 }
 
-impl Publisher {
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        // What was known before a start may be old.
-        let mut cut_off = !*self.connected.borrow_and_update();
-        let mut expires = None;
-        self.publish(cut_off);
-        loop {
-            // A source that is gone has said its last word, which stays true.
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                Ok(()) = self.views.changed() => {}
-                Ok(()) = self.readiness.changed() => {}
-                Ok(()) = self.connected.changed() => {
-                    let connected = *self.connected.borrow_and_update();
-                    cut_off &= !connected;
-                    expires = match expires {
-                        Some(at) if !connected => Some(at),
-                        Some(_) | None => (!connected).then(|| Instant::now() + TRAFFIC_LEASE),
-                    };
-                }
-                () = sleep_until(expires.unwrap_or_else(Instant::now)), if expires.is_some() => {
-                    tracing::warn!("no leader is heard, answering with what was stable");
-                    cut_off = true;
-                    expires = None;
-                }
-            }
-            self.publish(cut_off);
+/// Until when the leader's word on where traffic goes holds.
+pub(crate) enum Word {
+    /// For ever: there is nobody who could take it back.
+    Always,
+    /// Until then; none was given yet where that is absent.
+    Until(watch::Receiver<Option<Instant>>),
+}
+
+impl Word {
+    /// When it ends; `None` for never.
+    fn ends(&mut self) -> Option<Instant> {
+        match self {
+            Self::Always => None,
+            // What was known before a start may be old.
+            Self::Until(until) => Some(until.borrow_and_update().unwrap_or_else(Instant::now)),
         }
     }
 
-    fn publish(&mut self, cut_off: bool) {
+    async fn changed(&mut self) {
+        if let Self::Until(until) = self
+            && until.changed().await.is_ok()
+        {
+            return;
+        }
+        // A source that is gone has said its last word.
+        std::future::pending().await
+    }
+}
+
+impl Publisher {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut ends = self.word.ends();
+        let mut cut_off = ends.is_some_and(|at| at <= Instant::now());
+        self.publish(cut_off, ends);
+        loop {
+            // A source that is gone has said its last word, which stays true.
+            let renewed = tokio::select! {
+                () = shutdown.cancelled() => return,
+                Ok(()) = self.views.changed() => false,
+                Ok(()) = self.readiness.changed() => false,
+                () = self.word.changed() => true,
+                () = sleep_until(ends.unwrap_or_else(Instant::now)), if ends.is_some() && !cut_off => {
+                    tracing::warn!("no leader is heard, answering with what was stable");
+                    false
+                }
+            };
+            ends = self.word.ends();
+            let was_cut_off =
+                std::mem::replace(&mut cut_off, ends.is_some_and(|at| at <= Instant::now()));
+            if renewed && cut_off == was_cut_off {
+                self.shared.holds_until(if cut_off { None } else { ends });
+            } else {
+                self.publish(cut_off, ends);
+            }
+        }
+    }
+
+    fn publish(&mut self, cut_off: bool, ends: Option<Instant>) {
         let mut view = self.views.borrow_and_update().clone();
         if cut_off {
             view = Arc::new(view.cut_off());
@@ -95,6 +122,8 @@ impl Publisher {
         let previous = self.shared.published.load_full();
         let next = Published::new(&view, &readiness, Some(&previous));
         self.shared.published.store(Arc::new(next));
+        // What is stable needs nobody's word.
+        self.shared.holds_until(if cut_off { None } else { ends });
         // From here on every packet that is read is answered from the new view; at most the few
         // that were read before it may still have the former.
         self.acked.send_replace(view.epoch);
@@ -134,10 +163,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_leader_answers_fall_back_after_the_lease_and_return_with_him() {
+    async fn without_a_leader_answers_fall_back_with_his_word_and_return_with_it() {
         let (views, views_out) = watch::channel(view(1));
         let (_readiness, readiness) = watch::channel(Arc::default());
-        let (connected, connected_out) = watch::channel(false);
+        let (word, word_out) = watch::channel(None);
         let (acked, mut acks) = watch::channel(0);
         let options = Options {
             listen: Vec::new(),
@@ -150,35 +179,40 @@ mod tests {
         let publisher = Publisher {
             views: views_out,
             readiness,
-            connected: connected_out,
+            word: Word::Until(word_out),
             shared: shared.clone(),
             acked,
         };
+        let lease = Duration::from_secs(3);
         let mut loops = JoinSet::new();
         loops.spawn(publisher.run(CancellationToken::new()));
-        // Before the first session the view is that of an earlier life.
+        // Before the first word the view is that of an earlier life.
         acks.changed().await.unwrap();
         assert_eq!(ttl(&shared), 1);
-        connected.send_replace(true);
+        assert!(shared.holds(Instant::now().into_std()), "what is stable needs no word");
+        word.send_replace(Some(Instant::now() + lease));
         acks.changed().await.unwrap();
         assert_eq!(ttl(&shared), 5);
-        // A new leader within the lease is not noticed, nor is a lease that began twice longer.
-        connected.send_replace(false);
-        acks.changed().await.unwrap();
-        let lost = Instant::now();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        connected.send_replace(false);
-        acks.changed().await.unwrap();
+        // Words that come in time change nothing and publish nothing.
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            word.send_replace(Some(Instant::now() + lease));
+        }
+        let last = Instant::now();
+        tokio::task::yield_now().await;
+        assert!(!acks.has_changed().unwrap());
         assert_eq!(ttl(&shared), 5);
+        // A thread that gets the time before the publisher does goes by the clock.
+        let at = |seconds: u64| (last + Duration::from_secs(seconds)).into_std();
+        assert!(shared.holds(at(2)) && !shared.holds(at(3)));
         acks.changed().await.unwrap();
-        assert_eq!((ttl(&shared), lost.elapsed().as_secs()), (1, 3));
+        assert_eq!((ttl(&shared), last.elapsed().as_secs()), (1, 3));
+        assert!(shared.holds(at(3)));
         views.send_replace(view(2));
         acks.changed().await.unwrap();
         assert_eq!((ttl(&shared), *acks.borrow()), (1, 2));
-        connected.send_replace(true);
+        word.send_replace(Some(Instant::now() + lease));
         acks.changed().await.unwrap();
-        assert_eq!(ttl(&shared), 5);
-        tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(ttl(&shared), 5);
     }
 }

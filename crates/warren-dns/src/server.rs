@@ -3,7 +3,7 @@
 use crate::error::BindError;
 use crate::forward::Forwarder;
 use crate::options::Options;
-use crate::publish::{Published, Publisher, Readiness, Views};
+use crate::publish::{Published, Publisher, Readiness, Views, Word};
 use crate::tcp;
 use crate::udp::Workers;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warren_core::id::TaskId;
+use warren_core::time::millis;
 use warren_core::traffic::TrafficView;
 
 /// How many queries may be on the slow path at a time, over all sockets. One takes some tens of
@@ -48,6 +51,9 @@ pub(crate) struct Shared {
     pub(crate) published: ArcSwap<Published>,
     pub(crate) forwarder: ArcSwapOption<Forwarder>,
     pub(crate) slow: Arc<Semaphore>,
+    /// Until when what is published may be answered from, in milliseconds of a clock that began at `begun`.
+    until: AtomicU64,
+    begun: std::time::Instant,
 }
 
 struct Listener {
@@ -72,20 +78,17 @@ impl Server {
         let shared = Arc::new(Shared::new(options, &views.borrow(), &readiness.borrow()));
         shared.forward_around(&addresses_of(&listeners));
         let (acked, watching) = watch::channel(0);
-        // Without one who says otherwise there is a leader at all times.
-        let (_, connected) = watch::channel(true);
-        let publisher = Publisher { views, readiness, connected, shared: shared.clone(), acked };
+        let word = Word::Always;
+        let publisher = Publisher { views, readiness, word, shared: shared.clone(), acked };
         let (_, later) = watch::channel(Vec::new());
         Ok(Self { shared, listeners, publisher, acked: watching, later })
     }
 
     /// Has answers fall back to what is stable, as [`TrafficView::cut_off`] says, before the first
-    /// session with a leader and once `connected` has been false for [`TRAFFIC_LEASE`].
-    ///
-    /// [`TRAFFIC_LEASE`]: warren_core::traffic::TRAFFIC_LEASE
+    /// word of a leader and from the moment in `word` on, until it moves.
     #[must_use]
-    pub fn trusting(mut self, connected: watch::Receiver<bool>) -> Self {
-        self.publisher.connected = connected;
+    pub fn trusting(mut self, word: watch::Receiver<Option<Instant>>) -> Self {
+        self.publisher.word = Word::Until(word);
         self
     }
 
@@ -158,7 +161,21 @@ impl Shared {
     ) -> Self {
         let published = ArcSwap::from_pointee(Published::new(view, readiness, None));
         let slow = Arc::new(Semaphore::new(SLOW_MAX));
-        Self { options, published, forwarder: ArcSwapOption::empty(), slow }
+        let (forwarder, until) = (ArcSwapOption::empty(), AtomicU64::new(u64::MAX));
+        let begun = Instant::now().into_std();
+        Self { options, published, forwarder, slow, until, begun }
+    }
+
+    /// What is published may be answered from until then; for ever where no moment is given.
+    pub(crate) fn holds_until(&self, ends: Option<Instant>) {
+        let ends = ends.map(|at| millis(at.into_std().saturating_duration_since(self.begun)));
+        self.until.store(ends.unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Whether what is published may be answered from at `now`. A process that was not given the time for a while finds
+    /// questions in its queues before it has found out that it is too late to answer them so.
+    pub(crate) fn holds(&self, now: std::time::Instant) -> bool {
+        millis(now.saturating_duration_since(self.begun)) < self.until.load(Ordering::Acquire)
     }
 
     /// Forwards to the upstreams that are not at our own addresses: a question must not come back.

@@ -11,7 +11,7 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageResponseBuilder;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use warren_core::answer::{Answer, Data, Index, Kind, Question, TTL_NEGATIVE};
 
 /// The least that every client takes over UDP.
@@ -56,6 +56,10 @@ pub(crate) async fn respond(
     draw: u64,
 ) -> Option<Vec<u8>> {
     let header: [u8; HEADER_BYTES] = *packet.first_chunk()?;
+    if !shared.holds(Instant::now()) {
+        // Asked again in a moment, it is answered with what holds by then.
+        return None;
+    }
     if header[2] & 0x80 != 0 {
         // A response: to answer one is how two servers talk for ever.
         return None;

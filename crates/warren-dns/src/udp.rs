@@ -103,7 +103,12 @@ impl Worker {
         let published = self.shared.published.load();
         let socket = self.socket.clone();
         let recursion = self.shared.forwarder.load().is_some();
+        let holds = self.shared.holds(now);
         batch.answer(socket.as_raw_fd(), |packet, client, out| {
+            if !holds {
+                self.tally.dropped(Dropped::Outdated, 1);
+                return None;
+            }
             let verdict = if self.shared.options.is_local(client.ip()) {
                 Verdict::Answer
             } else {

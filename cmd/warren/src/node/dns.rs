@@ -35,7 +35,7 @@ pub fn bind(config: &NodeConfig, listen: Vec<SocketAddr>, agent: &Published) -> 
     let server = server.map_err(|error| {
         Failure::new(Exit::Failed, error).hint("--dns chooses the address; port 0 takes a free one")
     })?;
-    Ok(server.trusting(agent.connected.clone()))
+    Ok(server.trusting(agent.word.clone()))
 }
 
 /// Runs the resolver until `shutdown`. With `containers`, it answers at the gateway of the tasks' network as well, once

@@ -26,15 +26,10 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection that is served, counted until it ends.
 pub struct Secured {
-    stream: TlsStream<Plain>,
+    stream: TlsStream<TcpStream>,
+    line: Line,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: Place,
-}
-
-/// A connection below its TLS, which tells the gate about itself.
-struct Plain {
-    stream: TcpStream,
-    line: Line,
 }
 
 /// Everybody who is connected, for all that come and go.
@@ -181,11 +176,10 @@ impl Door {
         let from = line.peer();
         // Small messages are not held back; where the kernel refuses that, they are only later.
         let _ = stream.set_nodelay(true);
-        let plain = Plain { stream, line: line.clone() };
         // Until it is through it counts as one that rests: half a handshake makes room for a new one.
         let shaken = tokio::select! {
             () = line.ends().cancelled() => return,
-            shaken = timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(plain)) => shaken,
+            shaken = timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)) => shaken,
         };
         match shaken {
             Ok(Ok(stream)) => {
@@ -194,7 +188,7 @@ impl Door {
                 }
                 let cut = Box::pin(line.ends().clone().cancelled_owned());
                 // A server that has ended takes no more.
-                let _ = self.served.send(Ok(Secured { stream, cut, _place: place })).await;
+                let _ = self.served.send(Ok(Secured { stream, line, cut, _place: place })).await;
             }
             Ok(Err(error)) => tracing::debug!(%from, %error, "no TLS with a connection"),
             Err(_) => tracing::debug!(%from, "a connection did not finish its handshake"),
@@ -203,20 +197,22 @@ impl Door {
 }
 
 mod io_impl {
-    //! A [`Secured`] is its stream, until it is cut. A [`Plain`] is its own.
+    //! A [`Secured`] is its stream, until it is cut.
 
-    use super::{Line, Plain, Secured};
+    use super::Secured;
     use std::io;
     use std::pin::Pin;
     use std::task::{Context, Poll};
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-    use tonic::transport::server::{Connected, TlsConnectInfo};
+    use tonic::transport::server::Connected;
+    use warren_manager::access::Remote;
 
     impl Connected for Secured {
-        type ConnectInfo = TlsConnectInfo<Line>;
+        type ConnectInfo = Remote;
 
-        fn connect_info(&self) -> Self::ConnectInfo {
-            self.stream.connect_info()
+        fn connect_info(&self) -> Remote {
+            let shown = self.stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            Remote { line: self.line.clone(), shown: shown.map(|shown| shown.as_ref().into()) }
         }
     }
 
@@ -234,42 +230,6 @@ mod io_impl {
     }
 
     impl AsyncWrite for Secured {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.stream).poll_write(cx, buf)
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_flush(cx)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_shutdown(cx)
-        }
-    }
-
-    impl Connected for Plain {
-        type ConnectInfo = Line;
-
-        fn connect_info(&self) -> Line {
-            self.line.clone()
-        }
-    }
-
-    impl AsyncRead for Plain {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_read(cx, buf)
-        }
-    }
-
-    impl AsyncWrite for Plain {
         fn poll_write(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,

@@ -1,7 +1,7 @@
 //! The side of the agent that talks with the leader: what it has been told, what it owes an answer to.
 
 use super::link::{Link, beat_every};
-use super::{Publish, floor::Floor, floor::Outcome};
+use super::{Publish, floor::Floor, floor::Outcome, word::Word};
 use crate::book::{Book, Refusal};
 use crate::cache::{Cached, Membership};
 use crate::images::{self, Recent};
@@ -55,6 +55,7 @@ pub(super) struct Desk {
     link: Option<Link>,
     /// When the last beat was sent that a leader answered.
     answered: Tick,
+    word: Word,
     pub(super) relays: Relays,
     load: LoadMeter,
     pub(super) recent: Recent,
@@ -95,6 +96,7 @@ impl Desk {
             outbox: Outbox::default(),
             link: None,
             answered: Tick::default(),
+            word: Word::default(),
             relays: Relays::new(places_news),
             load: LoadMeter::default(),
             recent: cached.images.clone(),
@@ -141,8 +143,9 @@ impl Desk {
     }
 
     /// The resolver answers from `epoch` on, or from the newest where that is older.
-    pub(super) fn resolver_answers(&mut self, epoch: u64) {
+    pub(super) fn resolver_answers(&mut self, epoch: u64, now: Tick) {
         let epoch = epoch.min(self.publish.traffic.borrow().epoch);
+        self.word.publish(epoch, now, &self.publish.word);
         if self.resolved != epoch {
             self.resolved = epoch;
             if let Some(link) = &mut self.link {
@@ -277,7 +280,10 @@ impl Desk {
                 if let Some(link) = &mut self.link {
                     link.beat_every = beat_every(ack.lease_ms);
                     // Answers come in order, one for each beat.
-                    self.answered = self.answered.max(link.beats.pop_front().unwrap_or_default());
+                    let sent = link.beats.pop_front().unwrap_or_default();
+                    self.answered = self.answered.max(sent);
+                    self.word.given(ack.traffic_epoch, sent, ack.lease_ms);
+                    self.word.publish(self.resolved, now, &self.publish.word);
                 }
             }
             Message::Relay(relay) => {

@@ -4,6 +4,7 @@ mod desk;
 mod floor;
 mod link;
 mod residue;
+mod word;
 
 #[cfg(test)]
 pub(crate) use floor::LIST_EVERY;
@@ -66,6 +67,8 @@ pub struct Published {
     pub silent: watch::Receiver<String>,
     /// Whether there is a session with the leader.
     pub connected: watch::Receiver<bool>,
+    /// Until when the leader's word on where traffic goes holds; none before the first.
+    pub word: watch::Receiver<Option<Instant>>,
     /// What the cluster wants this node to be, once it has said so.
     pub role: watch::Receiver<Option<Role>>,
     /// Where managers can be reached, best first.
@@ -80,6 +83,7 @@ struct Publish {
     network: watch::Sender<Option<NetworkSpec>>,
     silent: watch::Sender<String>,
     connected: watch::Sender<bool>,
+    word: watch::Sender<Option<Instant>>,
     role: watch::Sender<Option<Role>>,
     managers: watch::Sender<Vec<Target>>,
 }
@@ -119,10 +123,20 @@ impl Agent {
         let (network, network_news) = watch::channel(None);
         let (silent, silent_news) = watch::channel(String::new());
         let (connected, connected_news) = watch::channel(false);
+        let (word, word_news) = watch::channel(None);
         let (role, role_news) = watch::channel(None);
         let (managers, managers_news) = watch::channel(options.managers.clone());
-        let publish =
-            Publish { traffic, readiness, membership, network, silent, connected, role, managers };
+        let publish = Publish {
+            traffic,
+            readiness,
+            membership,
+            network,
+            silent,
+            connected,
+            word,
+            role,
+            managers,
+        };
         let published = Published {
             traffic: traffic_news,
             readiness: readiness_news,
@@ -130,6 +144,7 @@ impl Agent {
             network: network_news,
             silent: silent_news,
             connected: connected_news,
+            word: word_news,
             role: role_news,
             managers: managers_news,
         };
@@ -264,7 +279,7 @@ impl Running {
             Event::Work(work) => self.floor.handle_work(work, &self.desk, now),
             Event::Acked => {
                 let epoch = self.inbox.acked.as_mut().map(|acked| *acked.borrow_and_update());
-                self.desk.resolver_answers(epoch.unwrap_or_default());
+                self.desk.resolver_answers(epoch.unwrap_or_default(), now);
             }
             Event::RelayEnded(id) => self.desk.relays.forget(id),
         }
@@ -275,7 +290,7 @@ impl Running {
         let now = self.now();
         self.turned = now;
         if self.inbox.acked.is_none() {
-            self.desk.resolver_answers(u64::MAX);
+            self.desk.resolver_answers(u64::MAX, now);
         }
         let round = self.floor.turn(&self.desk, now);
         self.desk.take_over(round, &self.floor, now);

@@ -239,8 +239,11 @@ impl Session {
             }
             FromAgent::Beat(beat) => {
                 self.beat = Some(beat);
-                self.send(ToAgent::BeatAck(v1::BeatAck { lease_ms: 3_000, role: String::new() }))
-                    .await;
+                self.send(ToAgent::BeatAck(v1::BeatAck {
+                    lease_ms: 3_000,
+                    ..v1::BeatAck::default()
+                }))
+                .await;
             }
             FromAgent::RelayReply(reply) => self.replies.push(reply),
             FromAgent::TrafficApplied(applied) => self.traffic = Some(applied.epoch),

@@ -8,7 +8,7 @@ use crate::id::ServiceId;
 use crate::report::{ServiceReport, Wait, WaitReason};
 use crate::task::{Desired, Phase, StopReason};
 use crate::time::ClusterTime;
-use crate::traffic::{self, TRAFFIC_LEASE, TTL, TTL_LIVE, TTL_SLACK};
+use crate::traffic::{self, TTL, TTL_LIVE, TTL_SLACK};
 use std::time::Duration;
 
 impl Planner<'_> {
@@ -48,7 +48,7 @@ impl Planner<'_> {
         if task.phase < Phase::Running || known_unready {
             return None;
         }
-        let settled = traffic::settled_at(self.observed, epoch, since);
+        let settled = traffic::settled_at(self.observed, self.patience(), epoch, since);
         let forgotten = self.forgotten_at(task.service, settled).after(TTL_SLACK);
         Some(forgotten.after(self.drain_of(task.service)))
     }
@@ -61,8 +61,13 @@ impl Planner<'_> {
         let live = self.state.service(service).and_then(|service| service.rollout.as_ref());
         let live = live.filter(|live| live.from.is_some());
         let long_ones =
-            live.map(|live| live.started.max(self.observed.told_from).after(TRAFFIC_LEASE + TTL));
+            live.map(|live| live.started.max(self.observed.told_from).after(self.patience() + TTL));
         long_ones.map_or(at_rest, |expired| at_rest.min(expired.max(settled.after(TTL_LIVE))))
+    }
+
+    /// How long resolvers are waited for.
+    pub(super) fn patience(&self) -> Duration {
+        traffic::patience(self.state.nodes().len())
     }
 
     /// How long the tasks of a service run on once no answer names them.

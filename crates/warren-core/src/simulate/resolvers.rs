@@ -7,6 +7,7 @@ use crate::traffic::{self, TRAFFIC_LEASE, TrafficView};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Cluster {
     /// Nodes whose agents have a session.
@@ -71,6 +72,35 @@ impl Cluster {
             // Nobody has waited for what it answered meanwhile.
             resolver.expires.clear();
         }
+    }
+
+    /// The resolver of a node is told, and answers with it as far as the leader's word holds there.
+    pub(super) fn answer_as_trusted(&mut self, node: NodeId, view: Arc<TrafficView>) {
+        let (now, lease) = (self.now, super::machine::ms(TRAFFIC_LEASE));
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let resolver = &mut machine.resolver;
+        resolver.told = Arc::clone(&view);
+        let cut_off = resolver.cut_since.is_some_and(|since| now >= since + lease);
+        resolver.answer_from(if cut_off { Arc::new(view.cut_off()) } else { view }, now);
+    }
+
+    /// A leader answered a beat that was sent at `sent`, when what was agreed had `epoch`.
+    pub(super) fn renew(&mut self, node: NodeId, sent: u64, epoch: u64) {
+        let (now, lease) = (self.now, super::machine::ms(TRAFFIC_LEASE));
+        let Some(machine) = self.machines.get_mut(&node) else { return };
+        let resolver = &mut machine.resolver;
+        if resolver.told.epoch < epoch || sent + lease <= now {
+            return;
+        }
+        let was_cut_off = resolver.cut_since.is_some_and(|since| now >= since + lease);
+        resolver.cut_since = Some(resolver.cut_since.map_or(sent, |since| since.max(sent)));
+        if was_cut_off {
+            // Nobody has waited for what it answered meanwhile.
+            resolver.expires.clear();
+            let told = Arc::clone(&resolver.told);
+            resolver.answer_from(told, now);
+        }
+        self.later(Duration::from_millis(sent + lease - now), Event::CutOff(node));
     }
 
     pub(super) fn acknowledge(&mut self, node: NodeId, epoch: u64) {

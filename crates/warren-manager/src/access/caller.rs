@@ -1,10 +1,10 @@
 //! Who calls.
 
-use super::{Line, Need};
+use super::{Need, Remote};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use tonic::Extensions;
-use tonic::transport::server::{TlsConnectInfo, UdsConnectInfo};
+use tonic::transport::server::UdsConnectInfo;
 use warren_core::State;
 use warren_core::node::Role;
 use warren_core::service::Actor;
@@ -72,13 +72,11 @@ impl Caller {
                 None => Self::Stranger { address: None },
             };
         }
-        let Some(remote) = extensions.get::<TlsConnectInfo<Line>>() else {
+        let Some(remote) = extensions.get::<Remote>() else {
             return Self::Stranger { address: None };
         };
-        let address = Some(remote.get_ref().peer().ip());
-        let shown = remote.peer_certs();
-        let shown = shown.as_ref().and_then(|shown| shown.first());
-        let Some(Ok(peer)) = shown.map(|shown| peer_of(shown)) else {
+        let address = Some(remote.line.peer().ip());
+        let Some(Ok(peer)) = remote.shown.as_deref().map(peer_of) else {
             return Self::Stranger { address };
         };
         let known = state.node_with_key(&peer.key.to_string());

@@ -4,7 +4,7 @@ use super::forward::{self, Forward};
 use super::line::Busy;
 use super::rates::{Rates, Who};
 use super::table::{Need, Place, need};
-use super::{Caller, Line};
+use super::{Caller, Remote};
 use crate::api::OR_OLDER;
 use crate::metrics;
 use futures::future::BoxFuture;
@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::codegen::http::{HeaderMap, Request, Response};
-use tonic::transport::server::TlsConnectInfo;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use warren_core::State;
@@ -296,8 +295,7 @@ where
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let layer = self.layer.clone();
-        let line = request.extensions().get::<TlsConnectInfo<Line>>();
-        let busy = line.map(|line| line.get_ref().call());
+        let busy = request.extensions().get::<Remote>().map(|remote| remote.line.call());
         Box::pin(async move {
             let Admitted { way, stranger } = match layer.admit(&mut request) {
                 Ok(admitted) => admitted,

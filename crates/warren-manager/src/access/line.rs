@@ -13,6 +13,15 @@ pub struct Line {
     cut: CancellationToken,
 }
 
+/// What every call on the port brings with it.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Its connection.
+    pub line: Line,
+    /// The certificate that was shown on it, in DER, which the authority has signed; a stranger shows none.
+    pub shown: Option<Arc<[u8]>>,
+}
+
 #[derive(Debug)]
 struct Usage {
     /// Calls that are under way.

@@ -13,6 +13,6 @@ mod visitors;
 pub use caller::Caller;
 pub use forward::Forward;
 pub use gate::{Gate, GateLayer};
-pub use line::{Busy, Line, Rest};
+pub use line::{Busy, Line, Remote, Rest};
 pub(crate) use table::Need;
 pub use visitors::{Full, Limits, Visitors};

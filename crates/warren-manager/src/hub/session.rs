@@ -362,7 +362,9 @@ impl Hub {
                 // A beat that is answered without a Full says that the node holds what it should.
                 self.compare(node, beat.revision, &beat.digest);
                 let (lease_ms, role) = (self.lease_ms(), self.role_of(node));
-                self.send(node, ToAgent::BeatAck(v1::BeatAck { lease_ms, role }));
+                let traffic_epoch = self.state.traffic_epoch();
+                let ack = v1::BeatAck { lease_ms, role, traffic_epoch };
+                self.send(node, ToAgent::BeatAck(ack));
             }
             FromAgent::RelayReply(reply) => {
                 if let Some(message) = self.relays.reply(node, reply) {

@@ -10,9 +10,9 @@ use warren_test::release::{Change, Web, steps};
 use warren_test::wait;
 use warren_wire::v1::{DeploymentStrategy, UpdateConfig};
 
-use super::{SOON, three_managers};
+use super::{SOON, joined, three_managers};
 
-/// Two tasks on average on each of the three nodes.
+/// Three tasks on average on each of the four nodes.
 const REPLICAS: u32 = 3;
 
 // req: A27
@@ -24,11 +24,11 @@ async fn releases_go_on_under_the_next_leader_and_no_request_fails() {
 async fn leaders_killed() -> anyhow::Result<()> {
     let mut managers = three_managers().await?;
     let names = ["rolling", "canary", "blue", "bad"];
-    // The last manager is asked throughout, and is the only one that is not killed.
-    let seat = managers.pop().context("three managers")?;
-    let made = names.iter().map(|name| Web::create(&seat, Runtime::Process, name, REPLICAS));
+    // Clients ask a resolver that nobody stops: one that hangs has nothing to say, and its clients no way to go.
+    let worker = joined(&managers[0], "worker", "w1").await?;
+    let made = names.iter().map(|name| Web::create(&managers[0], Runtime::Process, name, REPLICAS));
     let webs = try_join_all(made).await?;
-    let load = Load::start(&seat, &names).await?;
+    let load = Load::start(&worker, &names).await?;
     try_join_all(webs.iter().map(|web| async move { web.update(&change(&web.name)).await }))
         .await?;
     let mut killed = BTreeSet::new();
@@ -37,19 +37,10 @@ async fn leaders_killed() -> anyhow::Result<()> {
             tokio::task::yield_now().await;
             continue;
         }
-        if let Some(at) = leader_among(&seat, &managers).await? {
-            managers[at].crash()?;
-            killed.extend(phases);
-            managers[at].resume().await?;
-        } else {
-            // It leads itself: nobody to kill until it hands over. It is asked to stand still for a moment.
-            seat.hang(true)?;
-            wait::until("another manager leads", SOON, async || {
-                leader_among(&managers[0], &managers).await?.context("none of the two leads")
-            })
-            .await?;
-            seat.hang(false)?;
-        }
+        let at = leader_among(&managers).await?;
+        managers[at].crash()?;
+        killed.extend(phases);
+        managers[at].resume().await?;
     }
     warren_test::say(&format!("leaders were killed while {killed:?}"));
     ensure!(killed.len() > 3, "killed while {killed:?} only");
@@ -102,11 +93,14 @@ async fn under_way(webs: &[Web]) -> anyhow::Result<Option<BTreeSet<String>>> {
     .await
 }
 
-/// Which of `managers` leads, as `asked` knows it.
-async fn leader_among(asked: &Node, managers: &[Node]) -> anyhow::Result<Option<usize>> {
-    let cluster = asked.json(&["cluster", "info"]).await?;
-    let leader = cluster["leader_id"].as_str().unwrap_or_default().to_owned();
+/// Which of `managers` leads, as one of them knows it.
+async fn leader_among(managers: &[Node]) -> anyhow::Result<usize> {
     let ids = managers.iter().map(|manager| Ok(manager.run()?["node_id"].clone()));
     let ids = ids.collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(ids.iter().position(|id| *id == leader))
+    wait::until("one of the managers leads", SOON, async || {
+        let cluster = managers[0].json(&["cluster", "info"]).await?;
+        let leader = cluster["leader_id"].as_str().context("nobody leads")?;
+        ids.iter().position(|id| *id == leader).with_context(|| format!("{leader:?} leads"))
+    })
+    .await
 }

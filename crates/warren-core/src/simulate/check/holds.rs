@@ -4,7 +4,7 @@ use super::{Checked, ensure};
 use crate::command::Command;
 use crate::id::RolloutId;
 use crate::rollout::{Haste, Move, Phase, Rollout};
-use crate::service::Service;
+use crate::service::{Service, Split};
 use crate::simulate::cluster::Cluster;
 use crate::spec::{FailureAction, Mode, Strategy};
 use crate::state::State;
@@ -46,8 +46,9 @@ impl Cluster {
                     && self.observed.is_ready(task.id)
             });
             let ready = u32::try_from(ready.count()).unwrap_or(u32::MAX);
-            let settled =
-                traffic::settled_at(&self.observed, service.split.epoch, service.split.since);
+            let patience = traffic::patience(self.state.nodes().len());
+            let Split { epoch, since, .. } = service.split;
+            let settled = traffic::settled_at(&self.observed, patience, epoch, since);
             let settled = service.split.weights.is_empty() || settled <= after;
             let eligible = rollout.phase == Phase::Standby
                 || (rollout.pauses.is_empty() && settled && ready >= need(service, rollout));

@@ -6,10 +6,9 @@ use super::{Event, Fleet};
 use crate::assignment::Want;
 use crate::converge::{Status, brake};
 use crate::id::{NodeId, TaskId};
-use crate::simulate::cluster::Event as WorldEvent;
 use crate::simulate::machine::{Container, ms};
 use crate::task::{End, Phase};
-use crate::traffic::{TRAFFIC_LEASE, TrafficView};
+use crate::traffic::TrafficView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +20,6 @@ const BEAT: Duration = Duration::from_secs(1);
 /// When a status is sent again that was not acknowledged.
 const RESEND: Duration = Duration::from_secs(5);
 
-/// So soon is a resolver told by a leader that takes its node on and knows where traffic goes.
-const TELLING: Duration = Duration::from_secs(1);
-
 /// What is wanted of a node's tasks.
 pub(super) type Wants = BTreeMap<TaskId, Want>;
 
@@ -31,11 +27,23 @@ pub(super) type Wants = BTreeMap<TaskId, Want>;
 #[derive(Clone, Debug)]
 pub(super) enum Down {
     Welcome,
-    Full { at: u64, wants: Arc<Wants>, allowed: Option<usize> },
-    Assign { from: u64, to: u64, wants: Arc<Wants> },
+    Full {
+        at: u64,
+        wants: Arc<Wants>,
+        allowed: Option<usize>,
+    },
+    Assign {
+        from: u64,
+        to: u64,
+        wants: Arc<Wants>,
+    },
     View(Arc<TrafficView>),
     StatusAck(u64),
-    BeatAck,
+    /// The answer to a beat that was sent then, by a leader whose traffic had that epoch.
+    BeatAck {
+        sent: u64,
+        epoch: u64,
+    },
     Closed,
 }
 
@@ -43,7 +51,7 @@ pub(super) enum Down {
 #[derive(Clone, Debug)]
 pub(super) enum Up {
     Status { seq: u64, tasks: Vec<(TaskId, Status)> },
-    Beat { at: u64, wants: Arc<Wants>, epoch: u64 },
+    Beat { at: u64, wants: Arc<Wants>, epoch: u64, sent: u64 },
     Epoch(u64),
     Gone,
 }
@@ -153,7 +161,6 @@ impl Fleet {
         agent.tries = if link.opened.is_some() { 0 } else { (agent.tries + 1).min(5) };
         let most = (100 << agent.tries).min(3_000);
         if link.opened.is_some() {
-            self.world.later(TRAFFIC_LEASE, WorldEvent::CutOff(node));
             let gone = Event::Up { node, id, manager: link.manager, said: Up::Gone };
             self.later(Duration::from_millis(20), gone);
         }
@@ -237,15 +244,6 @@ impl Fleet {
             return;
         }
         link.heard = now;
-        let settled = link.opened.is_some_and(|opened| now >= opened + ms(TELLING));
-        if let Some(machine) = self.world.machines.get_mut(&node) {
-            // Who was not heard for a lease is not waited for, until a leader has had the time to tell it anew.
-            let cut = &mut machine.resolver.cut_since;
-            *cut = cut.map(|since| match now >= since + ms(TRAFFIC_LEASE) && !settled {
-                true => since,
-                false => now,
-            });
-        }
         match what {
             Down::Welcome => self.welcome(node, id),
             Down::Full { at, wants, allowed } => self.take_all(node, at, wants, allowed),
@@ -258,14 +256,11 @@ impl Fleet {
             }
             Down::View(view) => {
                 let epoch = view.epoch;
-                self.world.answer_from(node, view);
-                if let Some(machine) = self.world.machines.get_mut(&node) {
-                    machine.resolver.cut_since = Some(now);
-                }
+                self.world.answer_as_trusted(node, view);
                 self.send_up(node, Up::Epoch(epoch));
             }
             Down::StatusAck(seq) => agent.unacked.retain(|sent, _| *sent > seq),
-            Down::BeatAck => {}
+            Down::BeatAck { sent, epoch } => self.world.renew(node, sent, epoch),
             Down::Closed => self.hang_up(node, id),
         }
     }
@@ -283,9 +278,6 @@ impl Fleet {
         let tasks = of_node.map(|c| c.task).filter(|task| wants.contains_key(task)).collect();
         if let Some(machine) = self.world.machines.get_mut(&node) {
             machine.unsaid = tasks;
-            // There is somebody who would say if the view were no longer good.
-            let told = Arc::clone(&machine.resolver.told);
-            machine.resolver.answer_from(told, now);
         }
         self.beat(node, id, true);
     }
@@ -315,7 +307,8 @@ impl Fleet {
         }
         let (at, wants) = (agent.at, Arc::clone(&agent.wants));
         let epoch = self.world.machines.get(&node).map_or(0, |m| m.resolver.view.epoch);
-        self.send_up(node, Up::Beat { at, wants, epoch });
+        let sent = self.world.now;
+        self.send_up(node, Up::Beat { at, wants, epoch, sent });
         if goes_on {
             self.later(BEAT, Event::Beat(node, id));
         }

@@ -234,14 +234,15 @@ impl Fleet {
                 hub.observer.connected(node, false);
             }
             Up::Epoch(epoch) => hub.observer.acked(node, epoch, time),
-            Up::Beat { at, wants, epoch } => {
+            Up::Beat { at, wants, epoch, sent } => {
                 hub.observer.acked(node, epoch, time);
                 let Some(session) = hub.sessions.get(&node) else { return };
                 let late = now >= session.sent + RESYNC;
                 if session.wants != wants && (at == session.at || late) {
                     self.send_all(manager, node, false);
                 }
-                self.tell(manager, node, Down::BeatAck);
+                let epoch = state.traffic_epoch();
+                self.tell(manager, node, Down::BeatAck { sent, epoch });
             }
             Up::Status { seq, tasks } => {
                 for report in tasks {
