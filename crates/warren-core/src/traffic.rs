@@ -31,14 +31,23 @@ pub const TTL_SLACK: Duration = Duration::from_secs(1);
 /// by [`TrafficView::cut_off`]. In large clusters it is as long as a lease of nodes, since they beat less often.
 pub const TRAFFIC_LEASE: Duration = Duration::from_secs(3);
 
-/// How much longer than that the leader waits for a resolver that does not acknowledge: what was agreed reaches those
-/// who answer beats after its moment, by a write to disks and a turn of a busy machine.
+/// How much longer a resolver is waited for that does not acknowledge: what was agreed reaches those who answer beats
+/// after its moment, by a write to disks and a turn of a busy machine.
 pub const TRAFFIC_LATE: Duration = Duration::from_secs(1);
 
-/// How long the leader waits for a resolver of a cluster of so many nodes, from the moment of what it is to be told.
+/// When at the latest every resolver of a cluster of so many nodes goes by what is agreed now, or by
+/// [`TrafficView::cut_off`].
+#[must_use]
+pub fn heeded_within(nodes: usize) -> Duration {
+    LEASES.for_nodes(nodes).lease.max(TRAFFIC_LEASE) + TRAFFIC_LATE
+}
+
+/// How long the leader waits for a resolver of a cluster of so many nodes, from the moment of what it is to be told:
+/// until a node that is silent is down. A machine that only stood still for a while comes back to tasks that are there.
 #[must_use]
 pub fn patience(nodes: usize) -> Duration {
-    LEASES.for_nodes(nodes).lease.max(TRAFFIC_LEASE) + TRAFFIC_LATE
+    let leases = LEASES.for_nodes(nodes);
+    leases.lease.saturating_mul(leases.grace) + TRAFFIC_LATE
 }
 
 /// Everything that names of the cluster's zone lead to.
@@ -196,24 +205,27 @@ pub struct Endpoint {
 }
 
 /// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited
-/// for with all `patience`, after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
-/// session answers from what it has for as long; and a new leader does not know yet whom it has not heard of, nor has
-/// it told anybody before it has listened to all.
+/// for with all [`patience`], long after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
+/// session answers from what it has for as long; and a new leader does not know yet of those that it has not heard, nor
+/// has it told anybody before it has listened to all.
 #[must_use]
 pub fn settled_at(
+    state: &State,
     observed: &Observed,
-    patience: Duration,
     epoch: u64,
     since: ClusterTime,
 ) -> ClusterTime {
+    let patience = patience(state.nodes().len());
     let cut_off = since.max(observed.told_from).after(patience);
-    let settled = observed.nodes.values().map(|node| {
-        let acked = node.acks.since(epoch);
-        let silent = node.heard.after(patience);
-        acked.unwrap_or(if node.connected { cut_off } else { silent }).min(cut_off)
+    let settled = state.nodes().filter_map(|node| match observed.nodes.get(&node.id) {
+        Some(known) => {
+            let waited = known.connected && node.up;
+            let until = if waited { cut_off } else { known.heard.after(patience) };
+            Some(known.acks.since(epoch).unwrap_or(until))
+        }
+        None => node.up.then(|| observed.since.after(patience)),
     });
-    let all_heard = observed.since.after(patience).min(cut_off);
-    settled.max().unwrap_or(since).max(since).max(all_heard)
+    settled.max().unwrap_or(since).min(cut_off).max(since)
 }
 
 /// The nodes that are connected and do not answer with `epoch` yet.
@@ -289,26 +301,53 @@ pub fn service_traffic(state: &State, observed: &Observed, service: &Service) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Command;
     use crate::observed::NodeObserved;
     use crate::simulate::play;
+    use crate::state::tests::Feed;
 
     /// Seen on three managers whose leader was killed in a rolling update: the next one stopped drained tasks before it
     /// had told any resolver that they were out of traffic.
     #[test]
     fn a_new_leader_waits_until_it_has_told_what_the_old_one_had_agreed_on() {
-        let at = ClusterTime::from_ms;
-        let node = NodeObserved { connected: true, heard: at(11_000), ..NodeObserved::default() };
-        let (since, told_from) = (at(10_000), at(20_000));
-        let nodes = [(NodeId(1), node)].into_iter().collect();
-        let mut observed = Observed { nodes, since, told_from, ..Observed::default() };
-        let settled = |observed: &Observed| settled_at(observed, patience(1), 7, at(9_000));
-        assert_eq!(settled(&observed), at(24_000), "told at 20 s, at the latest");
-        observed.told_from = at(15_000);
-        assert_eq!(settled(&observed), at(19_000), "told earlier");
-        if let Some(node) = observed.nodes.get_mut(&NodeId(1)) {
-            node.acks.add(7, at(15_500));
+        let at = |seconds: u64| ClusterTime::from_ms(seconds * 1000);
+        let mut feed = Feed::cluster();
+        let id = feed.node("n1");
+        let node = NodeObserved { connected: true, heard: at(11), ..NodeObserved::default() };
+        let mut observed = Observed { since: at(10), told_from: at(20), ..Observed::default() };
+        observed.nodes.insert(id, node);
+        let settled = |observed: &Observed| settled_at(&feed.state, observed, 7, at(9));
+        assert_eq!(settled(&observed), at(30), "told at 20 s, at the latest");
+        observed.told_from = at(15);
+        assert_eq!(settled(&observed), at(25), "told earlier");
+        if let Some(node) = observed.nodes.get_mut(&id) {
+            node.acks.add(7, at(16));
         }
-        assert_eq!(settled(&observed), at(15_500), "acknowledged");
+        assert_eq!(settled(&observed), at(16), "acknowledged");
+    }
+
+    #[test]
+    fn a_silent_resolver_is_waited_for_until_its_node_is_down() {
+        let at = |seconds: u64| ClusterTime::from_ms(seconds * 1000);
+        let mut feed = Feed::cluster();
+        let (quick, silent) = (feed.node("n1"), feed.node("n2"));
+        let mut observed = Observed { told_from: at(1), ..Observed::default() };
+        for (id, heard, connected) in [(quick, 100, true), (silent, 95, false)] {
+            let known = NodeObserved { connected, heard: at(heard), ..NodeObserved::default() };
+            observed.nodes.insert(id, known);
+        }
+        if let Some(node) = observed.nodes.get_mut(&quick) {
+            node.acks.add(7, at(101));
+        }
+        assert_eq!(settled_at(&feed.state, &observed, 7, at(100)), at(105), "10 s of silence");
+        if let Some(node) = observed.nodes.get_mut(&silent) {
+            node.connected = true;
+        }
+        assert_eq!(settled_at(&feed.state, &observed, 7, at(100)), at(110), "its session stands");
+        feed.apply(Command::SetNodeUp { node: silent, up: false }).unwrap();
+        assert_eq!(settled_at(&feed.state, &observed, 7, at(100)), at(105), "it is down");
+        observed.nodes.remove(&silent);
+        assert_eq!(settled_at(&feed.state, &observed, 7, at(100)), at(101), "down for long");
     }
 
     // What `blue.NAME` leads to while the old tasks are stopped was nothing, for a second.

@@ -48,7 +48,7 @@ impl Planner<'_> {
         if task.phase < Phase::Running || known_unready {
             return None;
         }
-        let settled = traffic::settled_at(self.observed, self.patience(), epoch, since);
+        let settled = traffic::settled_at(self.state, self.observed, epoch, since);
         let forgotten = self.forgotten_at(task.service, settled).after(TTL_SLACK);
         Some(forgotten.after(self.drain_of(task.service)))
     }
@@ -60,14 +60,10 @@ impl Planner<'_> {
         let at_rest = settled.after(TTL);
         let live = self.state.service(service).and_then(|service| service.rollout.as_ref());
         let live = live.filter(|live| live.from.is_some());
+        let heeded = traffic::heeded_within(self.state.nodes().len());
         let long_ones =
-            live.map(|live| live.started.max(self.observed.told_from).after(self.patience() + TTL));
+            live.map(|live| live.started.max(self.observed.told_from).after(heeded + TTL));
         long_ones.map_or(at_rest, |expired| at_rest.min(expired.max(settled.after(TTL_LIVE))))
-    }
-
-    /// How long resolvers are waited for.
-    pub(super) fn patience(&self) -> Duration {
-        traffic::patience(self.state.nodes().len())
     }
 
     /// How long the tasks of a service run on once no answer names them.

@@ -214,7 +214,7 @@ pub(super) fn facts<'a>(
         share: split.weight_of(live.to),
         strangers,
         split_since: split.since,
-        settled_at: traffic::settled_at(observed, planner.patience(), epoch, split.since),
+        settled_at: traffic::settled_at(planner.state, observed, epoch, split.since),
         unacked: traffic::unacked(observed, epoch),
         frozen: planner.state.freeze_of(service.id),
         verdict: Verdict::Pass,

@@ -46,9 +46,8 @@ impl Cluster {
                     && self.observed.is_ready(task.id)
             });
             let ready = u32::try_from(ready.count()).unwrap_or(u32::MAX);
-            let patience = traffic::patience(self.state.nodes().len());
             let Split { epoch, since, .. } = service.split;
-            let settled = traffic::settled_at(&self.observed, patience, epoch, since);
+            let settled = traffic::settled_at(&self.state, &self.observed, epoch, since);
             let settled = service.split.weights.is_empty() || settled <= after;
             let eligible = rollout.phase == Phase::Standby
                 || (rollout.pauses.is_empty() && settled && ready >= need(service, rollout));

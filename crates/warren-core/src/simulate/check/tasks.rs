@@ -11,7 +11,7 @@ use crate::simulate::machine::ms;
 use crate::spec::{Mode, Strategy};
 use crate::state::State;
 use crate::task::{Desired, StopReason, Task};
-use crate::traffic::{TRAFFIC_LEASE, TTL_SLACK};
+use crate::traffic::{self, TRAFFIC_LATE, TTL_SLACK};
 use crate::units::Weight;
 
 impl Cluster {
@@ -164,8 +164,9 @@ impl Cluster {
             }
             for machine in self.machines.values().filter(|machine| machine.up) {
                 let resolver = &machine.resolver;
-                let cut = resolver.cut_since.is_some_and(|at| self.now >= at + ms(TRAFFIC_LEASE));
-                if cut {
+                // It is waited for until its node is down; by then it has not had the leader's word for long.
+                let given_up = ms(traffic::patience(self.state.nodes().len()) - TRAFFIC_LATE);
+                if resolver.cut_since.is_some_and(|at| self.now >= at + given_up) {
                     continue;
                 }
                 let names = resolver.answered().contains_key(&task.id);
