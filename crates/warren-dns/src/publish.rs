@@ -92,12 +92,13 @@ impl Publisher {
         self.publish(cut_off, ends);
         loop {
             // A source that is gone has said its last word, which stays true.
+            let lapse = ends.unwrap_or_else(Instant::now);
             let renewed = tokio::select! {
                 () = shutdown.cancelled() => return,
                 Ok(()) = self.views.changed() => false,
                 Ok(()) = self.readiness.changed() => false,
                 () = self.word.changed() => true,
-                () = sleep_until(ends.unwrap_or_else(Instant::now)), if ends.is_some() && !cut_off => {
+                () = sleep_until(lapse), if ends.is_some() && !cut_off => {
                     tracing::warn!("no leader is heard, answering with what was stable");
                     false
                 }

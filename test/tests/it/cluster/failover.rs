@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use futures::future::try_join_all;
 use warren_test::cluster::{Node, Runtime};
 use warren_test::load::Load;
@@ -52,7 +52,15 @@ async fn leaders_killed() -> anyhow::Result<()> {
         // The agent of the leader that was killed last may still be on its way back to the next.
         let what = format!("{} runs revision {revision} only", web.name);
         wait::until(&what, SOON, async || web.runs_only(revision).await).await?;
-        let tally = load.all_answered(&web.name, "with a leader killed in each phase")?;
+        let answered = load.all_answered(&web.name, "with a leader killed in each phase");
+        let tally = match answered {
+            Ok(tally) => tally,
+            Err(failed) => {
+                let events = managers[0].ok(&["events", &web.name]).await?;
+                let tasks = managers[0].ok(&["service", "ps", &web.name, "--all"]).await?;
+                bail!("{failed:#}\n{events}\n{tasks}");
+            }
+        };
         warren_test::say(&format!(
             "{}: {} requests, {} failed",
             web.name, tally.requests, tally.failed
