@@ -1,6 +1,6 @@
 //! The side of the agent that talks with the leader: what it has been told, what it owes an answer to.
 
-use super::link::{Link, beat_every};
+use super::link::{Link, beat_every, role_named};
 use super::{Publish, floor::Floor, floor::Outcome, word::Word};
 use crate::book::{Book, Refusal};
 use crate::cache::{Cached, Membership};
@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, watch};
 use warren_core::ClusterId;
 use warren_core::converge::Sweep;
 use warren_core::id::{NodeId, TaskId};
-use warren_core::node::Role;
 use warren_core::spec::FieldError;
 use warren_core::time::Tick;
 use warren_core::traffic::TrafficView;
@@ -195,12 +194,7 @@ impl Desk {
     }
 
     fn told_role(&self, word: &str) {
-        let role = match word {
-            "manager" => Role::Manager,
-            "worker" => Role::Worker,
-            // A manager of an earlier version says nothing.
-            _ => return,
-        };
+        let Some(role) = role_named(word) else { return };
         self.publish.role.send_if_modified(|known| known.replace(role) != Some(role));
     }
 

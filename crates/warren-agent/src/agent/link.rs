@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use warren_core::node::Role;
 use warren_core::time::Tick;
 use warren_wire::v1::AgentMessage;
 
@@ -24,4 +25,13 @@ pub(super) struct Link {
 /// How often to beat under a lease of so many milliseconds.
 pub(super) fn beat_every(lease_ms: u64) -> Duration {
     Duration::from_millis((lease_ms / BEATS_PER_LEASE).max(1))
+}
+
+/// What a manager wants this node to be; one of an earlier version says nothing.
+pub(super) fn role_named(word: &str) -> Option<Role> {
+    match word {
+        "manager" => Some(Role::Manager),
+        "worker" => Some(Role::Worker),
+        _ => None,
+    }
 }

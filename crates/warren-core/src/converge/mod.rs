@@ -258,6 +258,10 @@ fn task_steps(
     if memory.due(now).is_some() {
         return Vec::new();
     }
+    let running = container.is_some_and(Container::is_running);
+    if running && assignment.want == Want::Keep && memory.outlives(now) {
+        return Vec::new();
+    }
     match container.map(|container| (&container.key, container.state)) {
         Some((key, ContainerState::Running(_))) if !wanted || memory.is_unhealthy() => {
             vec![memory.stop_step(key, assignment.template.stop.clone())]

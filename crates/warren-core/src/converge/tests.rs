@@ -534,6 +534,24 @@ fn stopped_tasks_keep_their_container_until_the_assignment_goes() {
     assert_eq!(node.containers, []);
 }
 
+// Seen on a busy machine: a node that had been taken for lost came back a second later and stopped a task to which
+// clients were still led.
+#[test]
+fn a_task_that_was_taken_for_lost_runs_on_until_nobody_is_led_to_it() {
+    let mut node = Node::new([1]);
+    node.settle();
+    node.edit(1, |assignment| assignment.want = Want::Keep);
+    let begun = node.now;
+    let round = node.round();
+    assert!(round.jobs.is_empty(), "{:?}", round.jobs);
+    assert_eq!(round.wake_at, Some(begun.after(memory::OUTLIVES)));
+    assert!(node.containers[0].is_running());
+    node.now = begun.after(memory::OUTLIVES);
+    assert!(matches!(node.round().jobs[&TaskId(1)][..], [Step::Stop(..)]));
+    node.settle();
+    assert!(!node.containers[0].is_running(), "kept, but stopped");
+}
+
 #[test]
 fn too_many_strays_are_held_and_a_few_are_removed() {
     let mut node = Node::new(1..=10);
