@@ -10,7 +10,7 @@ STEPS ?= 1000000
 
 help: ## show this list
 	@printf 'Warren. Needs the Rust toolchain; Docker is used where it answers.\n\n'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's|^\([a-z0-9-]*\):.*## \(.*\)|  make \1\t\2|p' $(MAKEFILE_LIST) | expand -t 23
 
 demo: ## see Warren run, heal, scale and release a service, then clean up (four minutes after the build)
 	@./test/run demo

@@ -28,11 +28,21 @@ fn quoted(page: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The source with its broken strings joined, as the compiler joins them.
-fn joined(source: &str) -> String {
+/// What the program says: the source without its comments and tests, and with its broken strings joined as the compiler
+/// joins them.
+fn said(source: &str) -> String {
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let source: String = source.lines().filter(is_code).map(|line| format!("{line}\n")).collect();
     let mut pieces = source.split("\\\n");
     let first = pieces.next().unwrap_or_default().to_owned();
     pieces.fold(first, |text, piece| text + piece.trim_start())
+}
+
+#[test]
+fn what_only_comments_and_tests_say_is_not_said() {
+    let source = "/// Aside.\nfn f() {\n    // Low.\n    say(\"a \\\n      b\");\n}\n#[cfg(test)]\nmod t {}\n";
+    assert_eq!(said(source), "fn f() {\n    say(\"a b\");\n}\n");
 }
 
 #[test]
@@ -41,7 +51,7 @@ fn quoted_messages_are_said() {
     let sources: Vec<String> = files
         .iter()
         .filter(|file| file.path.ends_with(".rs") && !file.is_test())
-        .map(|file| joined(&file.text))
+        .map(|file| said(&file.text))
         .collect();
     let page = files.iter().find(|file| file.path == "docs/guides/troubleshooting.md");
     let page = page.expect("the guide is there");
