@@ -3,6 +3,7 @@
 /// The start of a field's path in the API, and the flag that sets it. The longest start wins.
 const FLAGS: &[(&str, &str)] = &[
     ("name", "NAME"),
+    ("roles", "--role"),
     ("replicas", "--replicas"),
     ("replicated", "--replicas"),
     ("mode", "--mode"),

@@ -62,6 +62,11 @@ const ROLES: &[(&str, &[Need])] = &[
     ("viewer", &[Need::View]),
 ];
 
+/// Whether a role lets its holder make calls. Any other is a name that approvals may ask for.
+pub(crate) fn is_built_in(role: &RoleName) -> bool {
+    ROLES.iter().any(|(known, _)| *known == role.as_str())
+}
+
 impl Caller {
     /// Who sent a request with these extensions. `state` says which keys are nodes.
     #[must_use]

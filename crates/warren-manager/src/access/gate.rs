@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::codegen::http::header::AUTHORIZATION;
-use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::http::{HeaderValue, Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use warren_core::State;
@@ -24,7 +24,7 @@ use warren_core::id::NodeId;
 use warren_core::time::{WallTime, millis};
 use warren_raft::{Leadership, Raft};
 use warren_wire::status::{ApiError, EPOCH, RETRY_AFTER, STALE};
-use warren_wire::trust::TokenSecret;
+use warren_wire::trust::{AccessToken, TokenSecret};
 
 /// How long a call of somebody unknown may take, its request included: they join, renew and ask whether the manager is
 /// healthy, which takes milliseconds, unless the cluster elects a leader just then.
@@ -140,13 +140,13 @@ impl GateLayer {
             return Ok(vouched);
         }
         if let Caller::Stranger { address } = caller {
-            let secret = bearer(headers);
-            if secret.is_some() || request.uri().path().starts_with(MEMBERSHIP) {
+            let shown = headers.get(AUTHORIZATION);
+            if shown.is_some() || request.uri().path().starts_with(MEMBERSHIP) {
                 let waits = self.rates().may_try(&Who::at(address), now);
                 waits.map_err(|wait| too_many_tries(address, wait))?;
             }
-            if let Some(secret) = secret {
-                caller = self.known(&secret, state, address)?;
+            if let Some(shown) = shown {
+                caller = self.known(bearer(shown).as_ref(), state, address)?;
             }
         }
         if let Some(who) = Who::of(&caller) {
@@ -157,19 +157,21 @@ impl GateLayer {
         Ok(caller)
     }
 
-    /// Whose access token has this secret.
+    /// Whose access token has this secret; nobody's where what was shown is no token.
     fn known(
         &self,
-        secret: &TokenSecret,
+        secret: Option<&TokenSecret>,
         state: &State,
         address: Option<IpAddr>,
     ) -> Result<Caller, Status> {
-        Caller::with_token(secret, state, wall_now(), address).ok_or_else(|| {
+        let known =
+            secret.and_then(|secret| Caller::with_token(secret, state, wall_now(), address));
+        known.ok_or_else(|| {
             metrics::refused("token");
             self.rates().was_wrong(&Who::at(address), Instant::now());
             Status::unauthenticated(
                 "the access token is unknown, expired or revoked: `warren token create` on a manager makes another, \
-                 and `warren login` keeps it",
+                 and `warren login` keeps it; a program sends it as `authorization: Bearer WRA-1-…`",
             )
         })
     }
@@ -219,10 +221,11 @@ fn later(problem: String, wait: Duration, hint: &str) -> Status {
     status
 }
 
-/// The secret of the access token that a request shows.
-fn bearer(headers: &HeaderMap) -> Option<TokenSecret> {
-    let shown: &str = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    TokenSecret::parse(shown.strip_prefix("Bearer ")?.trim())
+/// The secret of the access token that a request shows: the whole token as it was printed, or its last part alone.
+fn bearer(shown: &HeaderValue) -> Option<TokenSecret> {
+    let text = shown.to_str().ok()?.strip_prefix("Bearer ")?.trim();
+    let whole = text.parse::<AccessToken>().ok().map(|token| token.secret);
+    whole.or_else(|| TokenSecret::parse(text))
 }
 
 fn wall_now() -> WallTime {
@@ -339,4 +342,24 @@ fn counted(response: Response<Body>, busy: Option<Busy>) -> Response<Body> {
             frame
         }))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_whole_or_by_its_secret() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let whole = format!("WRA-1-{}-{secret}", "ab".repeat(32));
+        let read = |text: &str| bearer(&HeaderValue::from_str(text).unwrap());
+        let found = read(&format!("Bearer {whole}")).unwrap();
+        assert_eq!(found.to_text().as_str(), secret);
+        assert!(read(&format!("Bearer {secret}")).is_some_and(|read| read == found));
+        for wrong in
+            [&whole, secret, "Bearer", "Bearer x", "Basic YTpi", &format!("Bearer {whole}0")]
+        {
+            assert!(read(wrong).is_none(), "{wrong}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod table;
 mod visitors;
 
 pub use caller::Caller;
+pub(crate) use caller::is_built_in;
 pub use forward::Forward;
 pub use gate::{Gate, GateLayer};
 pub use line::{Busy, Line, Remote, Rest};

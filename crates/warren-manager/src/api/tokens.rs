@@ -3,6 +3,7 @@
 
 use super::Api;
 use super::nodes::role;
+use crate::access::is_built_in;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use warren_core::command::Command;
 use warren_core::member::{AccessToken, JoinToken};
@@ -74,11 +75,23 @@ impl Api {
         request: v1::CreateAccessTokenRequest,
         by: Actor,
     ) -> Result<v1::CreateAccessTokenResponse, ApiError> {
-        let name: RoleName = text("name", &request.name)?;
+        let name = RoleName::parse(&request.name).map_err(|_| {
+            let shown: String = request.name.chars().take(80).collect();
+            let rule = "1 to 63 of a-z, 0-9 and '-', from a letter to a letter or digit";
+            ApiError::field("name", format!("{shown:?} is not a name: {rule}"))
+        })?;
         let roles = request.roles.iter().map(|role| text("roles", role));
         let roles = roles.collect::<Result<std::collections::BTreeSet<RoleName>, FieldError>>()?;
         if roles.is_empty() {
             return Err(ApiError::field("roles", "name one: what may its holder do?"));
+        }
+        if !roles.iter().any(is_built_in) {
+            let only = roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let problem = format!(
+                "{only} alone opens nothing: it is a name that approvals may ask for; give it with approver, or with \
+                 viewer, operator, deployer or admin"
+            );
+            return Err(ApiError::field("roles", problem));
         }
         let Fresh { secret, expires, authority } =
             self.fresh(request.lifetime_ms, ACCESS_LIFETIME, ACCESS_LIFETIME_MAX).await?;

@@ -88,14 +88,17 @@ async fn a_manifest_is_taken_whole_or_not_at_all() {
 #[tokio::test]
 async fn wrong_options_are_named_as_they_were_given() {
     let node = Node::start(Runtime::Process).await.unwrap();
-    let cases: [&[&str]; 2] = [
-        &["cluster", "token", "--lifetime", "1s"],
-        &["token", "create", "ann", "--role", "viewer", "--lifetime", "800d"],
+    let lifetime = "--lifetime: write from a minute";
+    let cases: [(&[&str], &str); 4] = [
+        (&["cluster", "token", "--lifetime", "1s"], lifetime),
+        (&["token", "create", "ann", "--role", "viewer", "--lifetime", "800d"], lifetime),
+        (&["token", "create", "ann", "--role", "captain"], "--role: captain alone opens nothing"),
+        (&["token", "create", "Ann B", "--role", "viewer"], "NAME: \"Ann B\" is not a name:"),
     ];
-    for arguments in cases {
+    for (arguments, says) in cases {
         let said = node.command(arguments).await.unwrap();
         assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.talk.contains("--lifetime: write from a minute"), "{said:?}");
+        assert!(said.talk.contains(says), "{said:?}");
         assert!(!said.talk.contains("lifetime_ms"), "{said:?}");
     }
     for word in ["up", "status"] {

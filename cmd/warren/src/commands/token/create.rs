@@ -11,7 +11,8 @@ use warren_wire::v1;
 /// Make an access token, and print it this once
 ///
 /// Roles: `viewer` looks; `operator` also rolls back; `deployer` also changes and releases services; `approver` looks
-/// and approves steps; `admin` does everything. Any other role is one that a step's approval may ask for.
+/// and approves steps; `admin` does everything. Any other role is one that a step's approval may ask for, and is given
+/// besides one of these, as in `--role approver --role release-captain`.
 #[derive(Args, Debug)]
 pub struct Create {
     /// Whose it is: how events and the history call its holder
