@@ -25,17 +25,30 @@ pub(super) fn service(state: &State, text: &str) -> Result<Arc<Service>, ApiErro
     })
 }
 
-/// The node of that host name or id.
+/// The node of that host name or id. A text that means two nodes is refused: to drain or to remove the other one cannot
+/// be taken back. Ids alone are never the same, so `id:n3` always means one.
 pub(super) fn node(state: &State, text: &str) -> Result<Arc<Node>, ApiError> {
     if text.is_empty() {
         return Err(ApiError::field("node_id", "is empty: write a node's name or id"));
     }
-    let host = HostName::parse(text).ok();
-    let named = state.nodes().find(|node| host.as_ref() == Some(&node.facts.hostname));
-    let found = named.or_else(|| state.node(text.parse::<NodeId>().ok()?));
-    found.cloned().ok_or_else(|| {
-        unknown("node", text, state.nodes().map(|node| node.facts.hostname.as_str()))
-    })
+    let (id, host) = match text.strip_prefix("id:") {
+        Some(id) => (id.parse::<NodeId>().ok(), None),
+        None => (text.parse::<NodeId>().ok(), HostName::parse(text).ok()),
+    };
+    let is_meant =
+        |node: &&Arc<Node>| Some(node.id) == id || host.as_ref() == Some(&node.facts.hostname);
+    let meant: Vec<_> = state.nodes().filter(is_meant).collect();
+    match meant.as_slice() {
+        [one] => Ok(Arc::clone(one)),
+        [] => Err(unknown("node", text, state.nodes().map(|node| node.facts.hostname.as_str()))),
+        [first, others @ ..] => {
+            let words = |node: &Arc<Node>| format!("{} ({})", node.id, node.facts.hostname);
+            let others: Vec<_> = others.iter().map(|node| words(node)).collect();
+            let message = format!("{text} may be {} or {}", words(first), others.join(" or "));
+            let hint = format!("name one by its id, as in id:{}", first.id);
+            Err(ApiError::new(Code::FailedPrecondition, message).hint(hint))
+        }
+    }
 }
 
 /// What a text that names tasks names.
@@ -150,6 +163,62 @@ fn near<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+    use warren_core::command::{Command, Entry};
+    use warren_core::id::LogIndex;
+    use warren_core::level::Level;
+    use warren_core::node::{NodeFacts, Role};
+    use warren_core::time::{ClusterTime, WallTime};
+    use warren_core::units::{Bytes, MilliCpu};
+
+    /// A cluster whose nodes are called so, with the ids n1, n2, …
+    fn cluster_of(names: &[&str]) -> State {
+        let pool = "10.0.0.0/8".parse().unwrap();
+        let id = warren_core::ClusterId(7);
+        let init = Command::InitCluster { id, zone: "warren".to_owned(), pool };
+        let register = |(nth, name): (usize, &&str)| Command::RegisterNode {
+            key: format!("k{nth}"),
+            role: Role::Worker,
+            facts: Box::new(NodeFacts {
+                hostname: HostName::parse(name).unwrap(),
+                address: [127, 0, 0, 1].into(),
+                port: 0,
+                platform: "linux/amd64".to_owned(),
+                cpu: MilliCpu(1000),
+                memory: Bytes::from_mib(1),
+                runtime: "sim".to_owned(),
+                version: "0.1.0".to_owned(),
+                level: Level::OURS,
+            }),
+            subnet: None,
+            labels: BTreeMap::new(),
+        };
+        let mut state = State::default();
+        let commands = std::iter::once(init).chain(names.iter().enumerate().map(register));
+        for (index, command) in (1..).zip(commands) {
+            let (index, at, wall) = (LogIndex(index), ClusterTime::from_ms(index), WallTime(0));
+            state.apply(Entry { index, at, wall, command }).unwrap();
+        }
+        state
+    }
+
+    #[test]
+    fn a_text_that_means_two_nodes_means_none() {
+        let state = cluster_of(&["n2", "vm", "vm", "w1"]);
+        let meant = |text: &str| node(&state, text).map(|node| node.id.to_string());
+        assert_eq!(meant("w1").unwrap(), "n4");
+        assert_eq!(meant("n3").unwrap(), "n3");
+        assert_eq!(meant("id:n2").unwrap(), "n2");
+        assert_eq!(meant("id:n1").unwrap(), "n1");
+        let error = meant("vm").unwrap_err();
+        assert_eq!(error.message, "vm may be n2 (vm) or n3 (vm)");
+        assert_eq!(error.hint.as_deref(), Some("name one by its id, as in id:n2"));
+        // The name of one and the id of another.
+        let error = meant("n2").unwrap_err();
+        assert_eq!(error.message, "n2 may be n1 (n2) or n2 (vm)");
+        assert_eq!(meant("id:w1").unwrap_err().code, Code::NotFound);
+        assert_eq!(meant("n9").unwrap_err().code, Code::NotFound);
+    }
 
     #[test]
     fn a_slip_of_the_finger_is_recognised() {

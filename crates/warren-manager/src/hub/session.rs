@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming};
+use warren_core::State;
 use warren_core::command::{Applied, Command, Rejection};
 use warren_core::id::NodeId;
 use warren_core::level::{self, Level};
@@ -158,11 +159,14 @@ impl Hub {
             let error = ApiError::unavailable("too many nodes are registering: try again shortly");
             return arrival.refuse("busy", error);
         }
-        let register = match convert::node::registration(arrival.hello.clone()) {
+        let mut register = match convert::node::registration(arrival.hello.clone()) {
             Ok(register) => register,
             Err(error) => return arrival.refuse("invalid", error.into()),
         };
         let known = self.state.node_with_key(&arrival.hello.key);
+        if let Some(node) = known {
+            keep_name(&self.state, node, &mut register);
+        }
         if let Some(why) = known.and_then(|node| self.is_elsewhere(node, &arrival.hello)) {
             let error = ApiError::new(Code::FailedPrecondition, why);
             return arrival.refuse("copied", error);
@@ -421,6 +425,19 @@ impl Hub {
             metrics::status("duplicate", status.tasks.len());
         }
         self.reports.acknowledge(ack);
+    }
+}
+
+/// A node that comes back with the name of another keeps its own: people drain and remove nodes by their names.
+fn keep_name(state: &State, node: &Node, register: &mut Command) {
+    let Command::RegisterNode { facts, .. } = register else { return };
+    let asked = &facts.hostname;
+    let other = state.nodes().find(|other| other.id != node.id && other.facts.hostname == *asked);
+    if let Some(other) = other {
+        let (id, keeps) = (node.id, &node.facts.hostname);
+        let taken_by = other.id;
+        tracing::warn!(node = %id, %asked, %taken_by, %keeps, "a node keeps its name: another has the new one");
+        facts.hostname = keeps.clone();
     }
 }
 
