@@ -21,6 +21,7 @@ mod port;
 mod ready;
 mod runtime;
 mod start;
+mod started;
 mod subnet;
 
 pub use data_dir::holder;

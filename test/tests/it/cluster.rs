@@ -14,6 +14,7 @@ mod managers;
 mod moves;
 mod permissions;
 mod refused;
+mod roles;
 mod secrets;
 mod stale;
 

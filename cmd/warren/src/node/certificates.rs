@@ -3,7 +3,10 @@
 
 use super::data_dir::DataDir;
 use super::identity::{Identity, Member};
+use super::network::Problems;
+use super::port;
 use crate::failure::{Exit, Failure, Outcome};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -168,15 +171,21 @@ impl Holder {
         })
     }
 
-    /// Waits until the cluster wants this node to be something else, and has the papers for it. Never returns before.
+    /// Waits until the cluster wants this node to be something else, and it has the papers and the port for that. Never
+    /// returns before.
     pub async fn new_role(
         &self,
         mut told: watch::Receiver<Option<Role>>,
         managers: watch::Receiver<Vec<Target>>,
+        door: &Door,
     ) -> Role {
         loop {
             let wanted = *told.borrow_and_update();
             if wanted.is_some_and(|wanted| wanted != self.member.role) {
+                if wanted == Some(Role::Manager) && !door.opens().await {
+                    sleep(RETRY).await;
+                    continue;
+                }
                 let managers = managers.borrow().clone();
                 match self.ask(&managers).await {
                     Ok(role) if role != self.member.role => {
@@ -194,6 +203,37 @@ impl Holder {
                 std::future::pending::<()>().await;
             }
         }
+    }
+}
+
+/// Where a worker would serve other machines, were it a manager.
+#[derive(Clone)]
+pub struct Door {
+    /// The address of the settings.
+    pub listen: SocketAddr,
+    /// What is told of this node where it does not open.
+    pub problems: watch::Sender<Problems>,
+}
+
+impl Door {
+    /// Whether it can be opened. A node that stopped for it and could not start again would leave its tasks alone, so
+    /// it stays what it is until there is a port, and says so.
+    async fn opens(&self) -> bool {
+        let begins = "it is to be a manager, and ";
+        let refused = port::bind(self.listen).await.err();
+        let problem = refused.map(|Failure { message, hint, .. }| {
+            format!("{begins}{message}: {hint}, and start Warren there again")
+        });
+        let told = self.problems.send_if_modified(|told| {
+            let before = told.clone();
+            told.retain(|known| !known.starts_with(begins));
+            told.extend(problem.clone());
+            *told != before
+        });
+        if let (true, Some(problem)) = (told, &problem) {
+            tracing::warn!(problem, "this node cannot be what the cluster wants");
+        }
+        problem.is_none()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -74,9 +74,22 @@ impl DataDir {
     pub async fn claim(path: &Path) -> Outcome<Self> {
         let shown = path.display();
         let unusable = |what: &str, error: std::io::Error| {
-            Failure::new(Exit::Failed, format!("{what} the data directory {shown}: {error}"))
-                .hint("run as a user who may (most often root), or choose another with --data-dir")
+            Failure::new(Exit::Failed, format!("{what} the data directory {shown}: {error}")).hint(
+                match error.kind() {
+                    ErrorKind::StorageFull => "make space there, or choose another with --data-dir",
+                    ErrorKind::ReadOnlyFilesystem => {
+                        "mount it so that it can be written, or choose another with --data-dir"
+                    }
+                    ErrorKind::NotADirectory => "name a folder with --data-dir",
+                    _ => {
+                        "run as a user who may (most often root), or choose another with --data-dir"
+                    }
+                },
+            )
         };
+        if path.exists() && !path.is_dir() {
+            return Err(unusable("cannot use", ErrorKind::NotADirectory.into()));
+        }
         if !path.exists() {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(|error| unusable("cannot make", error))?;
@@ -175,7 +188,7 @@ impl DataDir {
         let path = self.path.join(name);
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 let why = format!("cannot read {}: {error}", path.display());
                 Err(Failure::new(Exit::Failed, why))
@@ -236,7 +249,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Outcome<Option<T>> {
     };
     match std::fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| refuse(e.to_string())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(refuse(error.to_string())),
     }
 }
@@ -255,7 +268,7 @@ pub fn holder(path: &Path) -> Outcome<Option<(u32, Option<Run>)>> {
     let file = path.join(LOCK);
     let mut lock = match File::open(&file) {
         Ok(lock) => lock,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             return Err(Failure::new(
                 Exit::Failed,
@@ -309,6 +322,8 @@ mod tests {
     #[tokio::test]
     async fn a_path_that_cannot_be_a_directory_is_refused_with_the_way_out() {
         let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = DataDir::claim(file.path()).await.unwrap_err().to_string();
+        assert!(refused.contains("not a directory") && refused.contains("a folder"), "{refused}");
         let refused = DataDir::claim(&file.path().join("data")).await.unwrap_err().to_string();
         assert!(refused.contains("--data-dir"), "{refused}");
     }

@@ -22,7 +22,7 @@ use warren_drivers::network::{
 /// rules anew, and containers are cut off until then.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What keeps containers from reaching others, in sentences.
+/// What is in this node's way, in sentences: what keeps containers from reaching others, or the node from a role.
 pub type Problems = BTreeSet<String>;
 
 /// What this node's network is to be like.
@@ -54,6 +54,7 @@ impl Between {
             return;
         };
         let (mut traffic, mut membership) = (agent.traffic, agent.membership);
+        let mut mine = Problems::new();
         loop {
             if let Some(encrypts) = &self.encrypts {
                 encrypts.look(&self.owner).await;
@@ -62,10 +63,15 @@ impl Between {
             let view = Arc::clone(&traffic.borrow_and_update());
             if let Some(me) = me {
                 let found = self.mend(self.wish(&me, address, &view)).await;
-                for problem in found.difference(&problems.borrow()) {
+                for problem in found.difference(&mine) {
                     tracing::warn!(problem, "the network between nodes is not as it should be");
                 }
-                problems.send_if_modified(|told| std::mem::replace(told, found) != *told);
+                problems.send_if_modified(|told| {
+                    let others = told.difference(&mine);
+                    let next = others.chain(&found).cloned().collect();
+                    std::mem::replace(told, next) != *told
+                });
+                mine = found;
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -1,7 +1,7 @@
 //! What a node is made of: everything is made first, then started one after the other.
 
-use super::certificates::{Holder, Signer};
-use super::data_dir::{DataDir, Run};
+use super::certificates::{Door, Holder, Signer};
+use super::data_dir::DataDir;
 use super::encryption::Encrypts;
 use super::facts::{facts, hello};
 use super::identity::{Identity, Member};
@@ -9,23 +9,19 @@ use super::manager::{ManagerPart, Running};
 use super::network::{self, Between, Problems};
 use super::ready::Ready;
 use super::runtime::NodeRuntime;
-use super::{dns, http, metrics, port, subnet};
+use super::started::{Change, Rest, Started};
+use super::{dns, epoch, http, metrics, port, subnet};
 use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::tasks::{TaskKind, Tasks};
+use crate::tasks::{Ended, TaskKind, Tasks};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::time::sleep;
-use warren_agent::{Agent, Membership, Published, Residue};
+use warren_agent::{Agent, Published, Residue};
 use warren_core::node::{NodeFacts, Role};
 use warren_wire::channel::Target;
-
-/// How often a starting node looks whether all of it is there.
-const READY_LOOK: Duration = Duration::from_millis(20);
 
 /// Everything that can be made without starting anything.
 pub struct Parts {
@@ -46,21 +42,6 @@ pub struct Parts {
     problems: watch::Sender<Problems>,
     /// How what passes between them is encrypted; absent where it never is.
     encrypts: Option<Encrypts>,
-}
-
-/// What a started node waits for.
-pub struct Started {
-    holder: Holder,
-    published: Published,
-    /// Between this node's containers and those of others; absent where tasks are processes.
-    pub network: Option<Between>,
-}
-
-impl Started {
-    /// Returns once the cluster wants the node to be something else.
-    pub async fn changes(&self) -> Role {
-        self.holder.new_role(self.published.role.clone(), self.published.managers.clone()).await
-    }
 }
 
 impl Parts {
@@ -137,7 +118,8 @@ impl Parts {
         Ok((parts, left))
     }
 
-    /// Starts the roles one after the other, each when what it stands on is there, until the node can do its work.
+    /// Starts the roles one after the other, each when what it stands on is there. [`Started::be_ready`] waits for the
+    /// rest.
     ///
     /// # Errors
     /// A part of it broke, or the cluster could not be made.
@@ -181,35 +163,23 @@ impl Parts {
         let network = containers.then(|| {
             let (backend, address, encrypts) = (config.network, self.address, self.encrypts);
             let network = Between { owner: running.member.owner(), backend, address, encrypts };
-            let (role, known, problems) = (network.clone(), self.published.clone(), self.problems);
+            let (role, known) = (network.clone(), self.published.clone());
+            let problems = self.problems.clone();
             tasks.spawn_simple(TaskKind::Network, |stop| role.run(known, problems, stop));
             network
         });
-        or_broken(tasks, running.has_log(config)).await?;
-        let me = or_broken(tasks, membership(&self.published)).await?;
-        let mut all_dns = dns_addresses.clone();
-        if containers {
-            all_dns.push((me.gateway(), dns::CONTAINER_PORT).into());
-        }
-        let (member, address) = (running.member.clone(), running.address.clone());
-        running.serve(dir, &all_dns, tasks).await?;
-        or_broken(tasks, wait_ready(&ready)).await?;
-        let run = Run {
-            pid: std::process::id(),
-            node_id: me.node.to_string(),
-            role: member.role.to_string(),
-            cluster_id: member.cluster,
-            runtime: self.runtime.info.kind.to_string(),
-            socket: dir.path().join(crate::client::SOCKET_NAME),
-            address,
+        let door = Door { listen: config.listen, problems: self.problems };
+        let change = Change::new(holder, self.published.clone(), door);
+        let rest = Rest {
+            running,
+            ready,
+            published: self.published,
+            dns: dns_addresses,
             http,
-            dns: dns_addresses.first().copied().unwrap_or(config.dns),
-            dns_all: all_dns,
-            version: env!("CARGO_PKG_VERSION").into(),
+            containers,
+            runtime: self.runtime.info.kind.to_string(),
         };
-        dir.tell_run(&run)?;
-        log_up(&run);
-        Ok(Started { holder, published: self.published, network })
+        Ok(Started::new(change, rest, network))
     }
 }
 
@@ -239,20 +209,6 @@ fn serve_http(
     let ready = ready.clone();
     tasks.spawn_simple(TaskKind::Http, |stop| http::run(listener, page, ready, stop));
     Ok(address)
-}
-
-fn log_up(run: &Run) {
-    tracing::info!(
-        node = run.node_id,
-        role = run.role,
-        cluster = run.cluster_id,
-        runtime = run.runtime,
-        address = run.address,
-        socket = %run.socket.display(),
-        dns = %run.dns,
-        http = run.http.map(|address| address.to_string()),
-        "node is up"
-    );
 }
 
 /// What a node is in its cluster.
@@ -341,30 +297,17 @@ pub(super) async fn or_broken<T>(
     tokio::select! {
         biased;
         done = work => done,
-        broken = tasks.broken() => Err(Failure::new(Exit::Failed, broken)),
+        broken = tasks.broken() => Err(of_broken(broken, "")),
     }
 }
 
-async fn membership(published: &Published) -> Outcome<Membership> {
-    let mut membership = published.membership.clone();
-    let known = membership.wait_for(Option::is_some).await;
-    let known = known.ok().and_then(|known| known.clone());
-    known.ok_or_else(|| Failure::new(Exit::Failed, "the agent ended before it was registered"))
-}
-
-async fn wait_ready(ready: &Ready) -> Outcome {
-    let mut told = Vec::new();
-    loop {
-        let report = ready.report();
-        if report.ready {
-            return Ok(());
-        }
-        if report.problems != told {
-            tracing::info!(problems = ?report.problems, "not ready yet");
-            told = report.problems;
-        }
-        sleep(READY_LOOK).await;
-    }
+/// The failure of a node whose role ended, with `hint` where there is no better one.
+pub(super) fn of_broken(broken: Ended, hint: &str) -> Failure {
+    let hint = match broken.kind {
+        TaskKind::Epoch => epoch::WAY_OUT,
+        _ => hint,
+    };
+    Failure::new(Exit::Failed, broken).hint(hint)
 }
 
 pub(super) fn failed(error: impl std::error::Error) -> Failure {

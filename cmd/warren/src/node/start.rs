@@ -2,11 +2,12 @@
 
 use super::data_dir::DataDir;
 use super::identity::Identity;
-use super::parts::Parts;
+use super::parts::{Parts, of_broken};
+use super::started::Started;
 use super::{epoch, metrics};
 use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::tasks::{TaskKind, Tasks};
+use crate::tasks::Tasks;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sd_notify::NotifyState;
 use std::sync::Arc;
@@ -107,33 +108,59 @@ async fn once(
             return Err(failure);
         }
     };
-    tell_systemd(NotifyState::Ready);
-    let (stop, broken) = tokio::select! {
-        stop = signals.next() => (stop, None),
-        broken = tasks.broken() => (Stop::Asked, Some(broken)),
-        role = started.changes() => {
+    let (change, network) = (started.change(), started.network());
+    let ended = tokio::select! {
+        stop = signals.next() => Ended::Asked(stop),
+        failure = work(started, config, dir, &mut tasks) => Ended::Failed(failure),
+        role = change.wanted() => Ended::Other(role),
+    };
+    match ended {
+        Ended::Asked(stop) => {
+            tell_systemd(NotifyState::Stopping);
+            let down = matches!(stop, Stop::Down { .. });
+            end(stop, residue, tasks, config, dir).await?;
+            if let (true, Some(network)) = (down, network) {
+                network.clear().await;
+            }
+            Ok(Next::End)
+        }
+        Ended::Failed(failure) => {
+            tell_systemd(NotifyState::Stopping);
+            end(Stop::Asked, residue, tasks, config, dir).await?;
+            Err(failure)
+        }
+        Ended::Other(role) => {
             tracing::info!(%role, "the cluster wants this node to be something else, starting anew as that");
             end(Stop::Asked, residue, tasks, config, dir).await?;
             if role == Role::Worker {
                 forget_log(dir);
             }
-            return Ok(Next::Again);
+            Ok(Next::Again)
         }
-    };
-    tell_systemd(NotifyState::Stopping);
-    let down = matches!(stop, Stop::Down { .. });
-    end(stop, residue, tasks, config, dir).await?;
-    if let (true, Some(network)) = (down, &started.network) {
-        network.clear().await;
     }
-    match broken {
-        None => Ok(Next::End),
-        Some(broken) if broken.kind == TaskKind::Epoch => {
-            Err(Failure::new(Exit::Failed, broken).hint(epoch::WAY_OUT))
-        }
-        Some(broken) => Err(Failure::new(Exit::Failed, broken)
-            .hint("its tasks run on; start the node again with the same --data-dir")),
+}
+
+/// Why a node whose roles run does not go on.
+enum Ended {
+    Asked(Stop),
+    Failed(Failure),
+    /// The cluster wants it to be something else.
+    Other(Role),
+}
+
+/// Does what a node is for. Returns when it cannot any more, with why.
+async fn work(
+    started: Started,
+    config: &NodeConfig,
+    dir: &Arc<DataDir>,
+    tasks: &mut Tasks,
+) -> Failure {
+    if let Err(failure) = started.be_ready(config, dir, tasks).await {
+        return failure;
     }
+    tell_systemd(NotifyState::Ready);
+    let broken = tasks.broken().await;
+    of_broken(broken, "its tasks run on; start the node again with the same --data-dir")
 }
 
 /// Where systemd started this process it waits for these words; elsewhere nobody listens.

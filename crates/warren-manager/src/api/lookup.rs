@@ -167,7 +167,7 @@ mod tests {
     use warren_core::command::{Command, Entry};
     use warren_core::id::LogIndex;
     use warren_core::level::Level;
-    use warren_core::node::{NodeFacts, Role};
+    use warren_core::node::{Encryption, NodeFacts, Role};
     use warren_core::time::{ClusterTime, WallTime};
     use warren_core::units::{Bytes, MilliCpu};
 
@@ -189,6 +189,7 @@ mod tests {
                 runtime: "sim".to_owned(),
                 version: "0.1.0".to_owned(),
                 level: Level::OURS,
+                encryption: Encryption::default(),
             }),
             subnet: None,
             labels: BTreeMap::new(),
