@@ -260,7 +260,8 @@ impl Client {
 /// The failure of a call that named something: where there is no such thing, it has the hint.
 fn not_found_hint(status: tonic::Status, hint: &str) -> Failure {
     let failure = Failure::from(status);
-    let says_more = !failure.hint.is_empty() || failure.message.contains("did you mean");
+    let says_more = !failure.hint.is_empty()
+        || ["did you mean", "`warren "].iter().any(|way| failure.message.contains(way));
     if failure.exit != Exit::NotFound as u8 || says_more {
         return failure;
     }

@@ -98,7 +98,9 @@ pub fn pairs(pairs: &[(&str, String)]) -> String {
 }
 
 fn trimmed(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.trim_start_matches(' ').trim_end())).collect()
+    text.lines()
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line).trim_end()))
+        .collect()
 }
 
 /// Whether standard error is a terminal that lines can be redrawn on.
@@ -156,6 +158,12 @@ mod tests {
     fn tables_have_a_header_and_no_padding_at_their_edges() {
         let text = table(&["NAME", "STATE"], [vec!["web".into(), "ready".into()]]);
         assert_eq!(text, "NAME  STATE\nweb   ready\n");
+    }
+
+    #[test]
+    fn an_empty_first_column_keeps_its_place() {
+        let rows = [vec!["*".into(), "a".into()], vec![String::new(), "b".into()]];
+        assert_eq!(table(&["", "NAME"], rows), "   NAME\n*  a\n   b\n");
     }
 
     #[test]

@@ -178,6 +178,9 @@ impl From<Status> for ApiError {
     }
 }
 
+/// How a refusal speaks of the roles of who was refused.
+const ROLE: [&str; 2] = ["it needs the role", "it asks for"];
+
 /// What a caller can do about a code by itself.
 fn advice(status: &Status) -> Option<&'static str> {
     match status.code() {
@@ -185,10 +188,14 @@ fn advice(status: &Status) -> Option<&'static str> {
         Code::DeadlineExceeded => {
             Some("it may or may not have been done: look at the result, then try again")
         }
-        Code::PermissionDenied => Some(
-            "have somebody do it who may, or give you the role: `warren token ls` shows who has which",
-        ),
-        Code::Ok
+        // A machine that is not let in is told otherwise: no role would help it.
+        Code::PermissionDenied if ROLE.iter().any(|words| status.message().contains(words)) => {
+            Some(
+                "have somebody do it who may, or give you the role: `warren token ls` shows who has which",
+            )
+        }
+        Code::PermissionDenied
+        | Code::Ok
         | Code::Cancelled
         | Code::Unknown
         | Code::InvalidArgument
@@ -233,6 +240,15 @@ mod tests {
         assert!(status.metadata().get(FIELD).is_none());
         assert!(status.message().len() <= MESSAGE_BYTES_MAX);
         assert!(status.message().starts_with("env.é: bad"));
+    }
+
+    #[test]
+    fn only_who_lacks_a_role_is_told_of_roles() {
+        let advice = |message: &str| ApiError::from(Status::permission_denied(message)).hint;
+        let lacks = advice("bob may not do this: it needs the role deployer");
+        assert!(lacks.is_some_and(|advice| advice.contains("give you the role")));
+        assert!(advice("ann cannot approve this step: it asks for captain").is_some());
+        assert_eq!(advice("n1 is called w1 already: choose another name with --hostname"), None);
     }
 
     #[test]

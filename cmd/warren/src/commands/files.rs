@@ -145,10 +145,10 @@ pub fn number(kind: FileKind) -> i32 {
 pub fn page(kind: FileKind, file: &v1::FileInfo) -> String {
     let labels = file.labels.iter().map(|(key, value)| format!("{key}={value}"));
     let mut text = output::pairs(&[
-        ("Name", file.name.clone()),
-        ("Kind", kind.to_string()),
-        ("Newest", file.newest.to_string()),
-        ("Labels", labels.collect::<Vec<_>>().join(", ")),
+        ("name", file.name.clone()),
+        ("kind", kind.to_string()),
+        ("newest", file.newest.to_string()),
+        ("labels", labels.collect::<Vec<_>>().join(", ")),
     ]);
     let versions = file.versions.iter().map(|version| {
         let uses = file.uses.iter().filter(|one| one.version == version.number);

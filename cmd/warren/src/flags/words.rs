@@ -41,14 +41,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|length| *length <= DURATION_MAX && length.subsec_nanos() % 1_000_000 == 0)
-        .ok_or_else(|| {
-            format!(
-                "{text:?} is not a duration: write a number and a unit, as in 500ms, 10s, 1m30s"
-            )
-        })
+    let parsed = humantime::parse_duration(text).ok();
+    if parsed.is_some_and(|length| length > DURATION_MAX) {
+        return Err(format!("{text:?} is too long: 3650d is the most"));
+    }
+    parsed.filter(|length| length.subsec_nanos() % 1_000_000 == 0).ok_or_else(|| {
+        format!("{text:?} is not a duration: write a number and a unit, as in 500ms, 10s, 1m30s")
+    })
 }
 
 /// A duration in the API's unit. [`duration`] keeps it far below the limit.
@@ -101,7 +100,8 @@ pub fn show_on_disconnect(ms: u64) -> String {
 pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} has no value: write KEY=VALUE, as in LOG=debug")),
+        Some(_) => Err(format!("{text:?} has no key: write KEY=VALUE, as in LOG=debug")),
+        None => Err(format!("{text:?} has no value: write KEY=VALUE, as in LOG=debug")),
     }
 }
 
@@ -355,5 +355,13 @@ mod tests {
         let read = env_file("# first\nA=1\n\n  B=x=y\n").unwrap();
         assert_eq!(read, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
         assert!(env_file("A=1\noops\n").unwrap_err().starts_with("line 2:"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_word_is_said() {
+        assert!(duration("9999d").unwrap_err().contains("is too long"));
+        assert!(duration("soon").unwrap_err().contains("is not a duration"));
+        assert!(pair("=x").unwrap_err().contains("has no key"));
+        assert!(pair("x").unwrap_err().contains("has no value"));
     }
 }

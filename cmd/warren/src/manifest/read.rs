@@ -57,7 +57,8 @@ pub fn parse(source: &str, bytes: &[u8]) -> Outcome<Vec<v1::ServiceSpec>> {
     })?;
     let manifests: Vec<Manifest> = serde_saphyr::from_multiple_with_options(text, options())
         .map_err(|e| {
-            refuse(e.to_string()).hint("docs/guides/getting-started.md shows a whole manifest")
+            refuse(words(&e.to_string()))
+                .hint("docs/guides/getting-started.md shows a whole manifest")
         })?;
     if manifests.is_empty() {
         return Err(refuse("there is no service in it".into()));
@@ -73,6 +74,24 @@ pub fn parse(source: &str, bytes: &[u8]) -> Outcome<Vec<v1::ServiceSpec>> {
         specs.push(spec);
     }
     Ok(specs)
+}
+
+/// What the reader of YAML says, in words of manifests.
+fn words(said: &str) -> String {
+    let too_many = format!("more than {DOCUMENTS_MAX} services: split the file\n");
+    let said = said.strip_prefix("error: ").unwrap_or(said);
+    let mut text = String::new();
+    for line in said.split_inclusive('\n') {
+        match line.split_once("budget breached: Documents") {
+            Some((place, _)) => text.extend([place, &too_many]),
+            None => text.push_str(line),
+        }
+    }
+    for number in ["u8", "u16", "u32", "u64"] {
+        let library = format!("invalid {number}");
+        text = text.replace(&library, "not a whole number, or one that cannot be here");
+    }
+    text.replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 fn options() -> Options {

@@ -224,7 +224,8 @@ fn a_mistake_is_refused_with_its_place() {
         ("name: web\nimage: x\nmode: global\nreplicas: 2\n", "replicas"),
         ("name: web\nimage: x\nupdate: {strategy: magic}\n", "update.strategy"),
         ("name: web\nimage: x\nmounts: [{target: /a}]\n", "mounts[0].target"),
-        ("name: web\nname: web\nimage: x\n", "name"),
+        ("name: web\nname: web\nimage: x\n", "duplicate mapping key: name\n"),
+        ("name: web\nimage: x\nreplicas: -1\n", "line 3 column 11: not a whole number"),
         ("name: [\n", "line"),
         ("- web\n", "line 1"),
     ] {
@@ -248,6 +249,9 @@ fn bombs_and_rubbish_are_refused_quickly() {
     assert!(read(&"[".repeat(100_000)).is_err());
     let failure = parse("f", &vec![b' '; MANIFEST_BYTES_MAX + 1]).unwrap_err().to_string();
     assert!(failure.contains("split it"), "{failure}");
+    let many = "---\nname: web\nimage: x\n".repeat(2000);
+    let failure = parse("f", many.as_bytes()).unwrap_err().to_string();
+    assert!(failure.contains("more than 1024 services: split the file\n"), "{failure}");
     let failure = parse("f", b"name: w\xffb").unwrap_err().to_string();
     assert!(failure.contains("not UTF-8 from byte 7"), "{failure}");
 }

@@ -22,7 +22,9 @@ pub enum Rejection {
     #[error("there is no access token {0}")]
     NoAccessToken(RoleName),
     /// The name of an access token is in use.
-    #[error("there is an access token {0} already: revoke it, or choose another name")]
+    #[error(
+        "there is an access token {0} already: `warren token rm {0}` revokes it, or choose another name"
+    )]
     AccessNameTaken(RoleName),
     /// The name is in use.
     #[error("there is a service {name} already ({id}): update it, or choose another name")]

@@ -19,7 +19,8 @@ pub(super) fn one(
         let kept: Vec<_> = service.revisions.keys().map(ToString::to_string).collect();
         let kept = kept.join(", ");
         let message = format!("service {} has {kept}, no {number}", service.spec.name);
-        ApiError::new(Code::NotFound, message)
+        let hint = format!("`warren service versions {}` shows them", service.spec.name);
+        ApiError::new(Code::NotFound, message).hint(hint)
     })?;
     let revision = look.sources().revision(&service, revision);
     Ok(v1::GetServiceVersionResponse { revision: Some(revision) })

@@ -34,9 +34,10 @@ fn level(cluster: &v1::GetClusterResponse) -> String {
 
 fn text(cluster: &v1::GetClusterResponse) -> String {
     let votes = cluster.managers.iter().filter(|manager| manager.votes).count();
-    let spare = match votes {
-        0..=2 => "none may be lost: add managers until there are three".to_owned(),
-        votes => format!("{} of them may be lost", (votes - 1) / 2),
+    let spare = match (votes, cluster.managers.len()) {
+        (0..=2, 0..=2) => "none may be lost: add managers until there are three".to_owned(),
+        (0..=2, _) => "none may be lost until the learners vote, once they have the log".to_owned(),
+        (votes, _) => format!("{} of them may be lost", (votes - 1) / 2),
     };
     let mut text = output::pairs(&[
         ("cluster", cluster.id.clone()),
