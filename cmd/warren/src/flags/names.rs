@@ -123,9 +123,15 @@ mod tests {
     #[test]
     fn every_flag_in_the_list_exists() {
         let tree = crate::cli::tree();
-        let update = tree.find_subcommand("service").unwrap().find_subcommand("update").unwrap();
-        let create = tree.find_subcommand("service").unwrap().find_subcommand("create").unwrap();
-        let token = tree.find_subcommand("cluster").unwrap().find_subcommand("token").unwrap();
+        let of = |group: &str, name: &str| {
+            tree.find_subcommand(group).unwrap().find_subcommand(name).unwrap()
+        };
+        let commands = [
+            of("service", "create"),
+            of("service", "update"),
+            of("cluster", "token"),
+            of("token", "create"),
+        ];
         for (field, flag) in FLAGS {
             for name in flag.split(' ').filter(|word| word.starts_with("--") && word.len() > 2) {
                 let Some(name) = name.strip_prefix("--").filter(|name| !name.ends_with('…'))
@@ -135,7 +141,7 @@ mod tests {
                 let known = |command: &clap::Command| {
                     command.get_arguments().any(|arg| arg.get_long() == Some(name))
                 };
-                let given = known(create) || known(update) || known(token);
+                let given = commands.into_iter().any(known);
                 assert!(given, "{field} names --{name}");
             }
         }
