@@ -123,4 +123,6 @@ async fn init_makes_a_cluster_where_there_is_none() {
     let said = node.command(&["cluster", "init", "--join", "127.0.0.1:1"]).await.unwrap();
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.talk.contains("--join is for a cluster that exists"), "{said:?}");
+    // It runs detached, so it would outlive the test.
+    node.ok(&["down", "--yes"]).await.unwrap();
 }
