@@ -171,8 +171,8 @@ impl Memory {
         self.due.filter(|due| *due > now)
     }
 
-    /// The task runs and is taken for ended: its node was taken for lost, and answers may name it still. Returns whether
-    /// it is to run on for that reason.
+    /// The task runs and is taken for ended: its node was taken for lost, and answers may name it still. Returns
+    /// whether it is to run on for that reason.
     pub(super) fn outlives(&mut self, now: Tick) -> bool {
         let until = self.outlives.get_or_insert(now).after(OUTLIVES);
         let on = until > now && !self.phase.is_final();
