@@ -16,10 +16,12 @@ use warren_core::id::NodeId;
 use warren_core::node::{NodeFacts, Role};
 use warren_core::service::Actor;
 use warren_core::units::{Bytes, MilliCpu};
-use warren_raft::{Alone, Leadership, Options, Raft, SnapshotPolicy, StoreKind, TIMERS};
+use warren_raft::{
+    Alone, Leadership, Options, ProposeError, Raft, SnapshotPolicy, StoreKind, TIMERS,
+};
 
-/// Longer than a manager takes to lead on a machine that is busy with other work.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a manager takes to lead on a machine that is busy with other work and whose disk stands still meanwhile.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const ME: NodeId = NodeId(1);
 
@@ -53,9 +55,7 @@ impl Lone {
         if !alone.raft.is_initialised().await? {
             alone.raft.init_single("").await?;
         }
-        let mut leadership = alone.raft.leadership();
-        let leads = leadership.wait_for(|now| matches!(now, Leadership::Leader { .. }));
-        timeout(PATIENCE, leads).await.context("the manager leads")??;
+        leads(&alone.raft).await?;
         if alone.raft.state().borrow().node(ME).is_none() {
             alone.raft.propose(beginning()).await?;
         }
@@ -87,6 +87,29 @@ impl Lone {
         self.runner.join_next().await.context("it runs")???;
         Ok(())
     }
+}
+
+/// Waits until the manager leads.
+async fn leads(raft: &Raft) -> anyhow::Result<()> {
+    let mut leadership = raft.leadership();
+    let leads = leadership.wait_for(|now| matches!(now, Leadership::Leader { .. }));
+    timeout(PATIENCE, leads).await.context("the manager leads")??;
+    Ok(())
+}
+
+/// As [`Lone::write`], again and again until it is known that it was written: a machine that stands still for seconds
+/// leaves that open.
+///
+/// # Errors
+/// It was refused for a reason that stays.
+pub async fn write_surely(raft: &Raft, key: &str, value: &str) -> anyhow::Result<()> {
+    while let Err(error) = write(raft, key, value).await {
+        match error.downcast_ref() {
+            Some(ProposeError::Timeout | ProposeError::NotLeader { .. }) => leads(raft).await?,
+            _ => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// As [`Lone::write`], by a handle of its own.

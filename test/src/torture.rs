@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use warren_raft::StoreKind;
 
-use crate::store::{Lone, write};
+use crate::store::{Lone, write_surely};
 
 /// Writers at once: enough that entries hold several writes, and kills hit between them.
 const WRITERS: usize = 8;
@@ -33,7 +33,7 @@ const ACKS_MAX: u64 = 400;
 const START_MS_MAX: u64 = 60;
 
 /// A child that says nothing for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What a run has seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -159,7 +159,7 @@ pub fn child(dir: &Path, store: StoreKind) -> anyhow::Result<()> {
             writers.spawn(async move {
                 loop {
                     number += 1;
-                    write(&raft, &key, &number.to_string()).await?;
+                    write_surely(&raft, &key, &number.to_string()).await?;
                     std::io::stdout().write_all(format!("{key} {number}\n").as_bytes())?;
                 }
             });
