@@ -21,8 +21,9 @@ pub fn warren() -> anyhow::Result<&'static Path> {
         }
         let folder = profile_folder()?;
         let mut cargo = cargo();
-        // As a part of the workspace, as the tests are: alone, it would have its own build of half of the libraries.
-        cargo.args(["build", "--workspace", "--bin", "warren"]);
+        // With just the programs that `make test` builds before the tests: which features libraries are built with
+        // depends on all that is built at once, and with others it would be a second build of half of them.
+        cargo.args(["build", "--workspace", "--bin", "warren", "--bin", "sweep"]);
         if folder.ends_with("release") {
             cargo.arg("--release");
         }
