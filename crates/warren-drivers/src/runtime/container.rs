@@ -71,7 +71,8 @@ pub struct Exit {
     pub code: Option<i32>,
     /// The signal that ended it. Docker tells only codes: there, code 128 + n is read as signal n.
     pub signal: Option<Signal>,
-    /// Whether it was killed for using more memory than its limit.
+    /// Whether it was killed for using more memory than its limit. Docker does not know it where it heard of the death
+    /// before it heard of the reason.
     pub oom: bool,
     /// When, by the machine's wall clock.
     pub at: SystemTime,

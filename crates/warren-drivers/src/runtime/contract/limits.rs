@@ -74,6 +74,10 @@ pub async fn a_task_answers_on_its_address(fixture: &dyn Fixture) -> Checked {
     Ok(())
 }
 
+/// How many tasks are killed until it is known of one why. An engine hears of a death and of its reason apart; in the
+/// few cases in which it hears of the death first it never tells the reason.
+const KILLED_MAX: u8 = 5;
+
 /// Above its limit a task is killed and it is known why; below, it is left alone.
 pub async fn a_task_above_its_memory_is_killed(fixture: &dyn Fixture) -> Checked {
     let bench = Bench::new(fixture).await?;
@@ -82,11 +86,19 @@ pub async fn a_task_above_its_memory_is_killed(fixture: &dyn Fixture) -> Checked
     let mut modest = bench.spec(1, &["eat", "16"]);
     modest.template.resources.memory_limit = limit;
     let modest = bench.run(&modest).await?;
-    let mut greedy = bench.spec(2, &["eat", "192"]);
-    greedy.template.resources.memory_limit = limit;
-    let greedy = bench.run(&greedy).await?;
-    let exit = bench.end(&greedy).await?;
-    ensure!(exit.oom && exit.code == Some(137), "{exit:?}");
+    let mut known = false;
+    for task in 2..2 + KILLED_MAX {
+        let mut greedy = bench.spec(task, &["eat", "192"]);
+        greedy.template.resources.memory_limit = limit;
+        let greedy = bench.run(&greedy).await?;
+        let exit = bench.end(&greedy).await?;
+        ensure!(exit.code == Some(137), "{exit:?}");
+        known = exit.oom;
+        if known {
+            break;
+        }
+    }
+    ensure!(known, "of none of {KILLED_MAX} that were killed is it known why");
     let stats = bench.runtime.stats(&modest).await?;
     ensure!(stats.memory_limit == limit && stats.memory < Bytes::from_mib(64), "{stats:?}");
     bench.runtime.stop(&modest, Signal::TERM, DEADLINE).await?;
