@@ -238,6 +238,11 @@ fn sweep(
         if memory.due(now).is_some() || (stray.is_running() && running > most) {
             continue;
         }
+        // Of a task that was taken for lost there may be no record any more.
+        let gone = !inputs.assignments.contains_key(&stray.task);
+        if gone && stray.is_running() && memory.outlives(now) {
+            continue;
+        }
         let steps = round.jobs.entry(stray.task).or_default();
         if stray.is_running() {
             steps.push(memory.stop_step(&stray.key, Stop::default()));

@@ -552,6 +552,21 @@ fn a_task_that_was_taken_for_lost_runs_on_until_nobody_is_led_to_it() {
     assert!(!node.containers[0].is_running(), "kept, but stopped");
 }
 
+// Seen in the same place: the lost task had been replaced since, and its record was gone.
+#[test]
+fn a_task_that_nobody_knows_any_more_runs_on_as_long() {
+    let mut node = Node::new([1, 2, 3, 4]);
+    node.settle();
+    node.assignments.remove(&TaskId(1));
+    node.sweep = Sweep::AtMost(None);
+    let begun = node.now;
+    let round = node.round();
+    assert!(round.jobs.is_empty(), "{:?}", round.jobs);
+    assert_eq!(round.wake_at, Some(begun.after(memory::OUTLIVES)));
+    node.now = begun.after(memory::OUTLIVES);
+    assert!(matches!(node.round().jobs[&TaskId(1)][..], [Step::Stop(..), Step::Remove(_)]));
+}
+
 #[test]
 fn too_many_strays_are_held_and_a_few_are_removed() {
     let mut node = Node::new(1..=10);
