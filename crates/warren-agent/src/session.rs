@@ -27,8 +27,9 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_millis(100);
 /// The longest wait: a node is back this soon after its managers are, and 1,000 nodes make 400 attempts a second.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// A session of this length was a good one: the next attempt comes soon.
-const SETTLED: Duration = Duration::from_secs(10);
+/// A session of this length was a good one: the next attempt comes soon. Under leaders that come and go a node must not
+/// wait longer each time, or it is taken for lost.
+const SETTLED: Duration = Duration::from_secs(2);
 /// A session without a lease would never be found dead.
 const LEASE_MIN: Duration = Duration::from_millis(100);
 
