@@ -25,7 +25,7 @@ use warren_wire::channel::{Dialer, Target};
 
 /// Waits, but not for ever: what takes longer than this does not happen.
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_secs(60);
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("{what}: it does not happen"))
 }
 
