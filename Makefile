@@ -1,6 +1,6 @@
 # Every way to build, check and try Warren. `make help` explains each.
 .DEFAULT_GOAL := help
-.PHONY: help demo build example verify fix reference test sim sim-long mutants e2e bench torture dist testbed-up testbed-shell testbed-down
+.PHONY: help demo build example verify fix reference test sim sim-long mutants e2e bench kernel torture dist testbed-up testbed-shell testbed-down
 
 CARGO ?= cargo
 # Which random history `make sim` lives through, and where `make sim-long` begins and ends.
@@ -49,6 +49,9 @@ e2e: ## only the tests that start real clusters
 
 bench: ## measure Warren beside its peers; ratios of one run
 	@./test/run bench
+
+kernel: ## the tests of WireGuard and of slow wires, in a virtual machine with Debian's kernel
+	@./test/run kernel
 
 torture: ## kill a writing store 200 times and look for every acknowledged write
 	@./test/run torture

@@ -15,7 +15,9 @@ use crate::{Figure, Unit, median, row};
 /// More than there are nodes, so that each has some.
 const REPLICAS: u32 = 8;
 const KILLS: usize = 3;
-const WATCHED: Duration = Duration::from_secs(30);
+/// Entries that joins leave behind, as keys that are made and nodes that are seen, have come by then.
+const SETTLED: Duration = Duration::from_secs(30);
+const WATCHED: Duration = Duration::from_secs(60);
 /// Longer than a node is waited for that says nothing.
 const REPLACED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -43,6 +45,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     }
     let size = Figure { value: resident_mib(&pid(&workers[0])?)?, unit: Unit::Mebibytes };
     row("resident memory, worker, idle", size, None, "≤ 30 MiB");
+    tokio::time::sleep(SETTLED).await;
     let entries = managers.idle_entries(WATCHED).await?;
     let entries = Figure { value: entries, unit: Unit::FewPerSecond };
     row("entries written by three idle managers", entries, None, "≤ 0.2/s");

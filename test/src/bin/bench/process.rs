@@ -1,8 +1,9 @@
 //! What a process costs, and under which conditions all of this is measured.
 
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use warren_test::cluster::Node;
 
 /// Linux counts CPU time in hundredths of a second on every machine one meets.
@@ -20,6 +21,18 @@ pub(crate) fn cpu_seconds(pid: &str) -> anyhow::Result<f64> {
     let fields = stat.rsplit(')').next().context("fields")?;
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
     Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+}
+
+/// Lowers the priority of every thread of this process, and of those that they begin. Processes that it started before
+/// keep theirs.
+pub(crate) fn give_way(by: u32) -> anyhow::Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task")?;
+    let threads = threads.map(|thread| Ok(thread?.file_name())).collect::<anyhow::Result<Vec<_>>>();
+    let mut renice = Command::new("renice");
+    renice.args(["--priority", &by.to_string(), "--pid"]).args(threads?);
+    let done = renice.output().context("renice (package util-linux or bsdutils)")?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
 }
 
 /// What it has in memory.
