@@ -1,6 +1,8 @@
 //! Raft's log and vote on a [`LogDb`]: records encoded and checked, the mark kept, nothing acknowledged before it is
 //! durable. openraft awaits every write here before it does anything else, so writes come one at a time.
 
+mod recent;
+
 use crate::db::{Key, LogDb, Op};
 use crate::dir::StoreDir;
 use crate::error::{FaultCell, StorageFault};
@@ -10,6 +12,7 @@ use crate::record;
 use crate::types::{LogId, RawEntry, StorageError, TypeConfig, Vote};
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
+use recent::Recent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
@@ -42,6 +45,7 @@ struct Shared {
     mark: Mutex<(Mark, Option<MarkFile>)>,
     /// Bytes of entries written since this node started.
     written_bytes: AtomicU64,
+    recent: Mutex<Recent>,
     db: Arc<dyn LogDb>,
     /// Locked for as long as the engine is open; fields are dropped in order.
     _dir: Option<StoreDir>,
@@ -72,7 +76,9 @@ impl LogStore {
         };
         let written_bytes = AtomicU64::new(0);
         let mark = Mutex::new((witness, file));
-        let shared = Shared { path, faults, mark, written_bytes, db, _dir: dir, _open: open };
+        let recent = Mutex::default();
+        let shared =
+            Shared { path, faults, mark, written_bytes, recent, db, _dir: dir, _open: open };
         let found = shared.check(&witness, applied)?;
         shared.db.verify().map_err(|error| shared.unreadable(error))?;
         shared.set_mark(false, |mark| *mark = found)?;
@@ -82,6 +88,15 @@ impl LogStore {
     /// Bytes of entries written since this node started.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.shared.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// From memory where it is all there.
+    async fn read(&self, range: Range<u64>, bytes: usize) -> Result<Vec<RawEntry>, StorageError> {
+        let recent = self.shared.lock_recent().read(&range, bytes);
+        match recent {
+            Some(entries) => Ok(entries),
+            None => self.run(move |shared| shared.entries(range, bytes)).await,
+        }
     }
 
     async fn run<T: Send + 'static>(
@@ -134,6 +149,11 @@ impl Shared {
     fn lock_mark(&self) -> MutexGuard<'_, (Mark, Option<MarkFile>)> {
         // A mark is a plain value and is replaced whole.
         self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_recent(&self) -> MutexGuard<'_, Recent> {
+        // Nothing that holds it can panic.
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn value<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StorageFault> {
@@ -229,7 +249,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => u64::MAX,
         };
-        self.run(move |shared| shared.entries(start..end, usize::MAX)).await
+        self.read(start..end, usize::MAX).await
     }
 
     async fn limited_get_log_entries(
@@ -237,7 +257,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<RawEntry>, StorageError> {
-        self.run(move |shared| shared.entries(start..end, READ_BYTES_MAX)).await
+        self.read(start..end, READ_BYTES_MAX).await
     }
 }
 
@@ -292,15 +312,17 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let entries: Vec<RawEntry> = entries.into_iter().collect();
         self.run(move |shared| {
             let mut ops = Vec::with_capacity(entries.len());
-            let mut bytes = 0;
+            let mut sizes = Vec::with_capacity(entries.len());
             for entry in &entries {
                 let record = shared.encode(entry.log_id.index, entry)?;
-                bytes += record.len();
+                sizes.push(record.len());
                 ops.push(Op::Put(entry.log_id.index, record));
             }
             shared.commit(ops)?;
+            let bytes: usize = sizes.iter().sum();
             shared.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             let last = entries.last().map(|entry| entry.log_id.index);
+            shared.lock_recent().push(entries.into_iter().zip(sizes));
             shared.set_mark(false, |mark| mark.last = last.or(mark.last))
         })
         .await?;
@@ -312,6 +334,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.run(move |shared| {
             // First, and durably: a mark that is ahead of the log would look like loss.
             shared.set_mark(true, |mark| mark.last = from.index.checked_sub(1))?;
+            shared.lock_recent().truncate(from.index);
             shared.commit(vec![Op::TruncateFrom(from.index)])
         })
         .await
@@ -319,6 +342,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
         self.run(move |shared| {
+            shared.lock_recent().purge(upto.index);
             let purged = Op::Set(Key::Purged, shared.encode(VALUE_PLACE, &upto)?);
             shared.commit(vec![Op::PurgeTo(upto.index), purged])
         })
