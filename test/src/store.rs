@@ -141,6 +141,7 @@ fn beginning() -> Vec<Command> {
         version: "0".to_owned(),
         level: warren_core::level::Level::OURS,
         encryption: warren_core::node::Encryption::default(),
+        probe_port: 0,
     };
     let init = Command::InitCluster {
         id: ClusterId(1),

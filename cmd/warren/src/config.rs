@@ -99,7 +99,7 @@ pub struct NodeFlags {
     /// Where programs that speak WireGuard in the kernel's place have their sockets
     #[arg(long, value_name = "PATH")]
     pub wireguard_sockets: Option<String>,
-    /// Where a manager serves other machines
+    /// Where other machines reach this node
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
     /// Calls of one caller in a second at a manager; 0 for no limit

@@ -21,6 +21,7 @@ mod random;
 mod relay;
 mod runtime;
 mod session;
+mod witness;
 
 pub use agent::{Agent, Published, Residue};
 pub use cache::Membership;

@@ -74,6 +74,7 @@ fn register(n: u32) -> Command {
         version: "0".to_owned(),
         level: warren_core::level::Level::OURS,
         encryption: warren_core::node::Encryption::default(),
+        probe_port: 0,
     };
     let subnet = format!("10.{}.{}.0/24", n / 256, n % 256).parse().ok();
     Command::RegisterNode {

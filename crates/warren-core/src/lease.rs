@@ -6,6 +6,17 @@
 //! theirs, and moving everything makes it worse. So no node is taken down while more than [`AT_ONCE_PERCENT_MAX`] of
 //! them would go within [`AT_ONCE`], or while none would be left to move to. An operator overrules the brake by
 //! draining the nodes that are really gone: drained nodes are not counted.
+//!
+//! # Probes
+//! Meanwhile others are asked to reach the suspect ([`probe`]). Where they do, it is the way between it and this leader
+//! that is broken, and nothing is lost: it stays suspect for longer. The brake judges what remains. An operator
+//! overrules that by draining the node as well.
+
+pub mod probe;
+mod suspect;
+
+pub use probe::Probes;
+pub use suspect::Suspect;
 
 use crate::command::Command;
 use crate::id::NodeId;
@@ -56,7 +67,7 @@ pub struct Verdict {
     /// Nodes that change between up and down, to be proposed.
     pub commands: Vec<Command>,
     /// Nodes that are silent and not down, by id.
-    pub suspects: Vec<NodeId>,
+    pub suspects: Vec<Suspect>,
     /// Whether the brake holds.
     pub held: Option<Held>,
     /// The next moment at which something may follow from silence alone.
@@ -106,20 +117,42 @@ pub fn judge(state: &State, observed: &Observed, now: ClusterTime, leases: Lease
             continue;
         }
         up += usize::from(counts(node));
+        let suspect = || Suspect::new(observed, (node.id, heard), now, leases.lease);
         if silence < leases.lease {
             wake(&mut verdict, heard.after(leases.lease));
         } else if silence < patience {
-            verdict.suspects.push(node.id);
+            verdict.suspects.push(suspect());
             wake(&mut verdict, heard.after(patience));
-        } else if counts(node) {
-            silent.push(node.id);
-        } else {
+        } else if !counts(node) {
             drained.push(node.id);
+        } else if let Some(until) =
+            kept_until(state, observed, node.id, leases).filter(|at| *at > now)
+        {
+            verdict.suspects.push(suspect());
+            wake(&mut verdict, until);
+        } else {
+            silent.push(suspect());
         }
     }
     verdict.take_down(drained);
     verdict.brake(silent, up, went);
     verdict
+}
+
+/// Until when others keep a node up that is silent for too long; absent where none of them reaches it. No longer than
+/// until the first of its tasks stops by itself because it hears no leader.
+fn kept_until(
+    state: &State,
+    observed: &Observed,
+    node: NodeId,
+    leases: Leases,
+) -> Option<ClusterTime> {
+    let heard = last_heard(observed, node);
+    let until = observed.probes.get(&node)?.keep_until(heard, leases.lease)?;
+    let live = state.tasks_on(node).filter(|task| task.is_live());
+    let services = live.filter_map(|task| state.service(task.service));
+    let spans = services.filter_map(|service| service.spec.restart.on_disconnect.stop_after());
+    Some(spans.min().map_or(until, |span| until.min(heard.after(span))))
 }
 
 /// When a node was heard last; a new leader hears everybody for the first time.
@@ -146,17 +179,18 @@ impl Verdict {
     }
 
     /// Takes the silent nodes down unless too many of the `up` ones are, counting those that just `went`.
-    fn brake(&mut self, silent: Vec<NodeId>, up: usize, went: usize) {
+    fn brake(&mut self, silent: Vec<Suspect>, up: usize, went: usize) {
         let share = (up + went) * AT_ONCE_PERCENT_MAX / 100;
         let most = up.saturating_sub(1);
         let allowed = share.max(1).saturating_sub(went).min(most);
+        let nodes = silent.iter().map(|suspect| suspect.node).collect();
         if silent.len() <= allowed {
-            self.take_down(silent);
+            self.take_down(nodes);
             return;
         }
-        self.suspects.extend(&silent);
-        self.suspects.sort_unstable();
-        self.held = Some(Held { nodes: silent, up, allowed });
+        self.suspects.extend(silent);
+        self.suspects.sort_unstable_by_key(|suspect| suspect.node);
+        self.held = Some(Held { nodes, up, allowed });
     }
 }
 

@@ -70,6 +70,8 @@ pub struct NodeFacts {
     pub level: Level,
     /// Whether and how what its containers send to those of other nodes is encrypted.
     pub encryption: Encryption,
+    /// Where it proves to other nodes that it lives, on its address: a manager at its one port. 0: nowhere.
+    pub probe_port: u16,
 }
 
 /// What a node says of encrypting what passes between its containers and those of other nodes.

@@ -2,6 +2,7 @@
 //! memory; agents tell a new leader again.
 
 use crate::id::{NodeId, TaskId};
+use crate::lease::Probes;
 use crate::task::Phase;
 use crate::time::ClusterTime;
 use imbl::OrdMap;
@@ -16,6 +17,8 @@ pub struct Observed {
     pub tasks: OrdMap<TaskId, TaskObserved>,
     /// By task: those that ended and were started again in their place, or wait for it.
     pub runs: OrdMap<TaskId, Run>,
+    /// By node: what others say of those that are silent.
+    pub probes: OrdMap<NodeId, Probes>,
     /// When this leader began to listen. A node that has not been heard since then is not yet missed.
     pub since: ClusterTime,
     /// From when on this leader tells resolvers where traffic goes; later than `since`, and expected as long as it has
@@ -112,8 +115,14 @@ impl Observed {
             || !self.runs.ptr_eq(&before.runs)
             || self.since != before.since
             || self.told_from != before.told_from
+            || !self.vouched().eq(before.vouched())
             || self.nodes.len() != before.nodes.len()
             || !self.nodes.iter().all(same_node)
+    }
+
+    /// The silent nodes that others reach.
+    pub fn vouched(&self) -> impl Iterator<Item = NodeId> {
+        self.probes.iter().filter(|(_, probes)| probes.is_vouched()).map(|(node, _)| *node)
     }
 
     /// Since when a task is ready without a break.

@@ -55,9 +55,29 @@ impl Observer {
     }
 
     /// Any message of a node is a sign of life.
-    pub fn heard(&mut self, node: NodeId, now: ClusterTime) {
-        let node = self.observed.nodes.entry(node).or_default();
+    pub fn heard(&mut self, id: NodeId, now: ClusterTime) {
+        let node = self.observed.nodes.entry(id).or_default();
         node.heard = node.heard.max(now);
+        self.changed |= self.observed.probes.remove(&id).is_some();
+    }
+
+    /// Others are asked about a silent node.
+    pub fn asked(&mut self, suspect: NodeId, peers: Vec<NodeId>, now: ClusterTime) {
+        self.observed.probes.entry(suspect).or_default().ask(peers, now);
+        self.changed = true;
+    }
+
+    /// A peer says whether it reaches a silent node, as it was asked at `asked`. Returns whether that counts.
+    pub fn probed(
+        &mut self,
+        suspect: NodeId,
+        (peer, asked): (NodeId, ClusterTime),
+        reached: bool,
+    ) -> bool {
+        let Some(probes) = self.observed.probes.get_mut(&suspect) else { return false };
+        let counts = probes.answer(peer, asked, reached);
+        self.changed |= counts;
+        counts
     }
 
     /// The node has a session now, or has none any more.

@@ -4,6 +4,7 @@
 //! Loop shape: [`Hub::next`] only waits, [`Hub::handle`] and [`Hub::settle`] are synchronous; proposals run as children
 //! and come back as events, so that a slow disk does not keep the hub from hearing.
 
+mod probes;
 mod session;
 
 use crate::dispatcher;
@@ -108,6 +109,8 @@ pub(crate) struct Hub {
     observer: Observer,
     /// When what was heard was last shown.
     shown: Instant,
+    /// When silent nodes were last looked for.
+    looked: Instant,
     reports: Reports,
     traffic: Traffic,
     /// Whether enough has been heard to tell where traffic goes.
@@ -161,6 +164,7 @@ impl Hub {
             last_session: 0,
             observer,
             shown: Instant::now(),
+            looked: Instant::now(),
             reports: Reports::default(),
             traffic,
             warm: false,
@@ -305,6 +309,7 @@ impl Hub {
         let touched = self.observer.touched();
         self.traffic.touch(touched);
         self.tell_traffic();
+        self.probe();
         self.show();
         self.flush();
         for (node, message) in self.relays.sweep() {

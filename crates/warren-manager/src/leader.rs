@@ -22,8 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use warren_core::State;
-use warren_core::id::NodeId;
-use warren_core::lease::Held;
+use warren_core::lease::{Held, Suspect};
 use warren_core::observed::Observed;
 use warren_core::report::Report;
 use warren_core::time::ClusterTime;
@@ -54,7 +53,7 @@ pub struct Published {
     /// What each unfinished thing waits for.
     pub report: Report,
     /// Nodes that are silent and not down.
-    pub suspects: Vec<NodeId>,
+    pub suspects: Vec<Suspect>,
     /// Whether nodes are kept up because too many fell silent at once.
     pub held: Option<Held>,
     /// When it was made.

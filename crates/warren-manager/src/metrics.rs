@@ -36,6 +36,8 @@ pub const SERVICES: &str = "warren_services";
 pub const NODES: &str = "warren_nodes";
 /// 1 while the brake holds rescheduling because too many nodes fell silent at once, else 0.
 pub const BRAKE: &str = "warren_nodes_held";
+/// Questions to nodes about silent ones, by outcome (`asked`, `reached`, `missed`).
+pub const PROBES: &str = "warren_probes_total";
 /// Messages to agents, by kind (`full`, `assign`, `traffic`).
 pub const DISPATCH_MESSAGES: &str = "warren_dispatch_messages_total";
 /// Seconds from hearing of a change to the last message about it being queued.
@@ -194,6 +196,11 @@ pub const ALL: &[(&str, &str, &str)] = &[
     (SERVICES, "gauge", "Services."),
     (NODES, "gauge", "Nodes, by standing (up, suspect, down)."),
     (BRAKE, "gauge", "1 while rescheduling is held because too many nodes fell silent, else 0."),
+    (
+        PROBES,
+        "counter",
+        "Questions to nodes whether they reach a silent one, by outcome (asked; reached, missed: as they answered).",
+    ),
     (DISPATCH_MESSAGES, "counter", "Messages to agents, by kind (full, assign, traffic)."),
     (DISPATCH_SECONDS, "histogram", "Seconds from hearing of a change to queueing its messages."),
     (DISPATCH_RESYNCS, "counter", "Fulls that were sent because a node had diverged."),
@@ -322,6 +329,10 @@ pub(crate) fn commands(applied: usize, rejected: usize) {
 
 pub(crate) fn checkpoint() {
     counter!(RECONCILE_CHECKPOINTS).increment(1);
+}
+
+pub(crate) fn probes(outcome: &'static str, count: usize) {
+    counter!(PROBES, "outcome" => outcome).increment(count as u64);
 }
 
 pub(crate) fn wedged(is: bool) {

@@ -148,6 +148,7 @@ impl Reconciler {
         if let Some(held) = round.found.verdict.held.as_ref().filter(|_| !was_held) {
             tracing::error!(%held, "rescheduling is held");
         }
+        self.tell_of_silence(&round.found.verdict);
         self.published.send_replace(Some(Arc::new(Published {
             term: self.term,
             state: Arc::clone(&round.state),
@@ -157,6 +158,23 @@ impl Reconciler {
             held: round.found.verdict.held.clone(),
             at: round.found.now,
         })));
+    }
+
+    /// Logs who falls silent, and once others reach it.
+    fn tell_of_silence(&self, verdict: &Verdict) {
+        let last = self.published.borrow().clone();
+        for suspect in &verdict.suspects {
+            let before = last.as_ref().map(|last| last.suspects.iter());
+            let before = before.and_then(|mut all| all.find(|one| one.node == suspect.node));
+            let node = suspect.node;
+            if before.is_none() {
+                tracing::warn!(%node, known = %suspect, "node is silent");
+            } else if before.is_some_and(|before| before.reached.is_empty())
+                && !suspect.reached.is_empty()
+            {
+                tracing::warn!(%node, known = %suspect, "silent node is reached by others");
+            }
+        }
     }
 
     async fn perform(&self, commands: Vec<Command>) -> Outcome {

@@ -1,7 +1,7 @@
 //! Connections: where a manager is, how long one waits for it, how large a message may be, and who is at the other
 //! end of a unix socket.
 
-use crate::trust::{Credentials, HANDSHAKE_TIMEOUT, MANAGER_NAME};
+use crate::trust::{Credentials, HANDSHAKE_TIMEOUT, MANAGER_NAME, TrustError, prove};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -158,6 +158,16 @@ impl Dialer {
     pub async fn connect(&self, target: &Target, name: &str) -> Result<Channel, DialError> {
         let connected = self.endpoint(target, name)?.connect().await;
         Ok(connected.map_err(|source| ConnectError { target: target.clone(), source })?)
+    }
+
+    /// Has `node` (as in `n3`) prove at `address` that it lives.
+    ///
+    /// # Errors
+    /// This node has no certificate yet, or as [`prove`].
+    pub async fn prove(&self, address: &str, node: &str) -> Result<(), TrustError> {
+        let own = self.credentials.borrow().clone();
+        let own = own.ok_or_else(|| TrustError::Handshake(DialError::NoCertificate.to_string()))?;
+        prove(address, node, &own).await
     }
 }
 

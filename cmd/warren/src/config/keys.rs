@@ -142,8 +142,9 @@ pub const KEYS: &[Key] = &[
         value: "address and port",
         default: "0.0.0.0:7400",
         since: "0.1.0",
-        about: "Where a manager serves other machines: their nodes, their command lines, other managers. All of it is TLS \
-                with certificates of the cluster. Port 0 takes any free port. A worker listens nowhere.",
+        about: "Where other machines reach this node: a manager serves their nodes, their command lines and other \
+                managers there, a worker only proves to other nodes that it lives. All of it is TLS \
+                with certificates of the cluster. Port 0 takes any free port. A worker does its work without.",
     },
     // A pipeline that asks all the time makes some tens.
     Key {

@@ -211,6 +211,8 @@ impl Holder {
 pub struct Door {
     /// The address of the settings.
     pub listen: SocketAddr,
+    /// Whether this node has taken it already.
+    pub opens: bool,
     /// What is told of this node where it does not open.
     pub problems: watch::Sender<Problems>,
 }
@@ -220,7 +222,10 @@ impl Door {
     /// it stays what it is until there is a port, and says so.
     async fn opens(&self) -> bool {
         let begins = "it is to be a manager, and ";
-        let refused = port::bind(self.listen).await.err();
+        let refused = match self.opens {
+            true => None,
+            false => port::bind(self.listen).await.err(),
+        };
         let problem = refused.map(|Failure { message, hint, .. }| {
             format!("{begins}{message}: {hint}, and start Warren there again")
         });

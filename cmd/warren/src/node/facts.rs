@@ -27,6 +27,7 @@ pub fn facts(config: &NodeConfig, runtime: &NodeRuntime, port: u16) -> NodeFacts
         hostname,
         address: address(config),
         port,
+        probe_port: port,
         platform: info.platform.clone(),
         cpu: info.cpus,
         memory: info.memory,

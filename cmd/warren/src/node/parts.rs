@@ -37,6 +37,8 @@ pub struct Parts {
     member: Option<Member>,
     /// Absent in a worker.
     manager: Option<ManagerPart>,
+    /// Where a worker proves to other nodes that it lives, if it has the port for that.
+    proves: Option<TcpListener>,
     residue: oneshot::Sender<Residue>,
     /// What is in the way between this node's containers and those of others.
     problems: watch::Sender<Problems>,
@@ -88,15 +90,15 @@ impl Parts {
         let listen = std::iter::once(config.dns).chain(inside).collect();
         let dns = dns::bind(config, listen, &published)?;
         let agent = agent.acknowledged_by(dns.acked());
-        let manager = match listener {
-            Some(listener) => {
+        let (manager, proves) = match listener {
+            Some(listener) if role == Role::Manager => {
                 let node = member.as_ref().map_or(super::cluster::FIRST_NODE, |member| member.node);
                 let address = SocketAddr::new(facts.address, facts.port).to_string();
                 let part =
                     ManagerPart::prepare(config, dir, identity, node, listener, address).await?;
-                Some(part)
+                (Some(part), None)
             }
-            None => None,
+            listener => (None, listener),
         };
         let (residue, left) = oneshot::channel();
         let (identity, recorder) = (Arc::clone(identity), recorder.clone());
@@ -111,6 +113,7 @@ impl Parts {
             dns,
             member,
             manager,
+            proves,
             residue,
             problems,
             encrypts,
@@ -144,6 +147,10 @@ impl Parts {
         let recorder = self.recorder;
         tasks.spawn_simple(TaskKind::Upkeep, |stop| metrics::upkeep(recorder, stop));
         let containers = self.runtime.has_containers();
+        let opens = self.proves.is_some();
+        if let Some(listener) = self.proves {
+            port::prove(listener, self.identity.credentials(), tasks);
+        }
         let running = match (self.manager, self.member) {
             (Some(manager), member) => {
                 manager.start(config, dir, &self.identity, member, containers, tasks).await?
@@ -168,7 +175,7 @@ impl Parts {
             tasks.spawn_simple(TaskKind::Network, |stop| role.run(known, problems, stop));
             network
         });
-        let door = Door { listen: config.listen, problems: self.problems };
+        let door = Door { listen: config.listen, opens, problems: self.problems };
         let change = Change::new(holder, self.published.clone(), door);
         let rest = Rest {
             running,
@@ -215,7 +222,7 @@ fn serve_http(
 struct Place {
     /// Absent in a node that is about to make its cluster.
     member: Option<Member>,
-    /// Of a manager.
+    /// A manager has one.
     listener: Option<TcpListener>,
     facts: NodeFacts,
 }
@@ -228,12 +235,8 @@ async fn place(
     runtime: &NodeRuntime,
 ) -> Outcome<Place> {
     let known = identity.member(dir)?;
-    // A worker listens nowhere: it takes the port only to offer itself as a manager.
-    let port = match known.as_ref().map(|member| member.role) {
-        Some(Role::Worker) => None,
-        Some(Role::Manager) | None => Some(port::bind(config.listen).await),
-    };
-    let taken = port.as_ref().and_then(|port| port.as_ref().ok()?.local_addr().ok());
+    let port = port::bind(config.listen).await;
+    let taken = port.as_ref().ok().and_then(|port| port.local_addr().ok());
     let mut facts = facts(config, runtime, taken.map_or(0, |address| address.port()));
     let member = match (known, &config.join) {
         (Some(member), Some(join)) => Some(found_again(member, &join.manager, identity, dir)?),
@@ -247,9 +250,14 @@ async fn place(
         }
     };
     let role = member.as_ref().map_or(Role::Manager, |member| member.role);
+    // A worker serves nobody at its port: there it only proves that it lives, and does its work without.
     let listener = match (role, port) {
-        (Role::Manager, Some(port)) => Some(port?),
-        (Role::Manager, None) | (Role::Worker, _) => None,
+        (Role::Manager, port) => Some(port?),
+        (Role::Worker, Ok(port)) => Some(port),
+        (Role::Worker, Err(why)) => {
+            tracing::warn!(%why, "other nodes cannot see whether this one lives");
+            None
+        }
     };
     if role == Role::Worker {
         facts.port = 0;

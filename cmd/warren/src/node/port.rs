@@ -1,6 +1,8 @@
-//! The one port of a manager: TLS for everything that other machines say to it.
+//! The one port of a node: TLS for everything that other machines say to a manager. A worker only proves there that it
+//! lives.
 
 use crate::failure::{Exit, Failure, Outcome};
+use crate::tasks::{TaskKind, Tasks};
 use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +22,9 @@ use warren_wire::trust::{Credentials, HANDSHAKE_TIMEOUT, Hot, TrustError, accept
 
 /// The pause after the kernel refuses to give a connection, as where the process has too many files open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that have shaken hands and are about to end.
+const PROVED_QUEUED: usize = 16;
 
 /// How often those are looked for that rest for too long.
 const LOOK: Duration = Duration::from_secs(1);
@@ -128,6 +133,18 @@ pub async fn accept(
             }
         }
     }
+}
+
+/// Lets other nodes see that this one lives, which serves them nothing: every connection ends with its handshake.
+pub fn prove(
+    listener: TcpListener,
+    credentials: watch::Receiver<Option<Credentials>>,
+    tasks: &mut Tasks,
+) {
+    let (shaken, mut proved) = mpsc::channel(PROVED_QUEUED);
+    tasks.spawn(TaskKind::Port, |stop| accept(listener, credentials, shaken, stop));
+    // It ends with the port.
+    tasks.spawn_simple(TaskKind::Remote, |_| async move { while proved.recv().await.is_some() {} });
 }
 
 /// Connections that were not taken since it was told last: one line a second says it, whatever is thrown at the port.

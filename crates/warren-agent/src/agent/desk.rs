@@ -1,7 +1,8 @@
 //! The side of the agent that talks with the leader: what it has been told, what it owes an answer to.
 
 use super::link::{Link, beat_every, role_named};
-use super::{Publish, floor::Floor, floor::Outcome, word::Word};
+use super::word::{Word, agreed};
+use super::{Publish, floor::Floor, floor::Outcome};
 use crate::book::{Book, Refusal};
 use crate::cache::{Cached, Membership};
 use crate::images::{self, Recent};
@@ -9,6 +10,7 @@ use crate::load::LoadMeter;
 use crate::outbox::Outbox;
 use crate::relay::{Placed, Relays};
 use crate::session::Event;
+use crate::witness::Witness;
 use crate::{Options, metrics};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use warren_core::ClusterId;
 use warren_core::converge::Sweep;
 use warren_core::id::{NodeId, TaskId};
-use warren_core::spec::FieldError;
 use warren_core::time::Tick;
 use warren_core::traffic::TrafficView;
 use warren_wire::channel::Target;
@@ -56,6 +57,7 @@ pub(super) struct Desk {
     answered: Tick,
     word: Word,
     pub(super) relays: Relays,
+    witness: Witness,
     load: LoadMeter,
     pub(super) recent: Recent,
     known_managers: Vec<String>,
@@ -76,6 +78,7 @@ impl Desk {
         keep: watch::Sender<Arc<Cached>>,
     ) -> Self {
         let (places, places_news) = watch::channel(Arc::default());
+        let witness = Witness::new(options.dialer.clone());
         let (hello, _) = watch::channel(v1::Hello::default());
         publish.traffic.send_replace(Arc::clone(&cached.traffic));
         publish.membership.send_replace(cached.membership.clone());
@@ -97,6 +100,7 @@ impl Desk {
             answered: Tick::default(),
             word: Word::default(),
             relays: Relays::new(places_news),
+            witness,
             load: LoadMeter::default(),
             recent: cached.images.clone(),
             known_managers: cached.managers.clone(),
@@ -240,6 +244,7 @@ impl Desk {
         }
         why.clone_into(&mut self.refused);
         self.relays.clear();
+        self.witness.clear();
         self.coming = None;
         self.publish.connected.send_replace(false);
     }
@@ -283,6 +288,11 @@ impl Desk {
             Message::Relay(relay) => {
                 if let Some(link) = &self.link {
                     self.relays.handle(relay, floor.runtime(), &link.outbound);
+                }
+            }
+            Message::Probe(asked) => {
+                if let Some(link) = &self.link {
+                    self.witness.look(asked, &link.outbound);
                 }
             }
         }
@@ -461,6 +471,7 @@ impl Desk {
             hostname: facts.hostname.to_string(),
             address: facts.address.to_string(),
             port: facts.port.into(),
+            probe_port: facts.probe_port.into(),
             platform: facts.platform.clone(),
             cpu_milli: facts.cpu.0,
             memory_bytes: facts.memory.0,
@@ -484,13 +495,4 @@ impl Desk {
         }
         self.publish.managers.send_replace(managers);
     }
-}
-
-/// The fingerprint of `view`, if it is what the leader means.
-fn agreed(view: &TrafficView, wanted: &[u8]) -> Result<[u8; 32], FieldError> {
-    let digest = view.digest();
-    if digest == wanted {
-        return Ok(digest);
-    }
-    Err(FieldError::new("digest", "it is not that of the view that the changes lead to"))
 }

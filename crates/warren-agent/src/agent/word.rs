@@ -3,8 +3,9 @@
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use warren_core::spec::FieldError;
 use warren_core::time::Tick;
-use warren_core::traffic::TRAFFIC_LEASE;
+use warren_core::traffic::{TRAFFIC_LEASE, TrafficView};
 
 /// The last word, and what must be known for it to hold: the leader waits no longer for a resolver that goes without,
 /// as [`warren_core::traffic::settled_at`] says.
@@ -43,6 +44,15 @@ impl Word {
             longer
         });
     }
+}
+
+/// The fingerprint of `view`, if it is what the leader means.
+pub(super) fn agreed(view: &TrafficView, wanted: &[u8]) -> Result<[u8; 32], FieldError> {
+    let digest = view.digest();
+    if digest == wanted {
+        return Ok(digest);
+    }
+    Err(FieldError::new("digest", "it is not that of the view that the changes lead to"))
 }
 
 #[cfg(test)]

@@ -150,8 +150,12 @@ impl<'a> Planner<'a> {
 
     /// What nodes have left; counted when the first task is to be placed.
     fn rooms(&mut self) -> &mut Rooms<'a> {
-        let (state, tasks) = (self.state, &self.tasks);
-        self.rooms.get_or_insert_with(|| occupied(state, tasks))
+        let (state, observed, tasks) = (self.state, self.observed, &self.tasks);
+        self.rooms.get_or_insert_with(|| {
+            let mut rooms = occupied(state, tasks);
+            observed.vouched().for_each(|node| rooms.unheard(node));
+            rooms
+        })
     }
 }
 

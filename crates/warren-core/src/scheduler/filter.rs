@@ -39,6 +39,8 @@ pub enum Obstacle {
     MaxPerNode,
     /// Its subnet has no address left.
     Addresses,
+    /// Others reach it, and the leader does not hear it: it could not be told.
+    Unheard,
 }
 
 impl fmt::Display for Obstacle {
@@ -58,6 +60,7 @@ impl fmt::Display for Obstacle {
             Self::HostPort(port) => write!(f, "host port {port} taken"),
             Self::MaxPerNode => f.write_str("at the most tasks per node"),
             Self::Addresses => f.write_str("subnet full"),
+            Self::Unheard => f.write_str("silent (see `warren node inspect`)"),
         }
     }
 }
@@ -138,6 +141,9 @@ pub(super) fn obstacle(
     }
     if node.availability == Availability::Drain {
         return Some(Obstacle::Draining);
+    }
+    if room.unheard {
+        return Some(Obstacle::Unheard);
     }
     if let Some(broken) = group.placement.constraints.iter().find(|c| !holds(c, node)) {
         return Some(Obstacle::Constraint(broken.to_string()));

@@ -13,6 +13,7 @@ pub use filter::{Explain, Obstacle};
 pub use needs::{Need, check_needs};
 pub use rebalance::{Left, MOVES_MAX, Rebalance, Relocation, Why, rebalance};
 pub(crate) use room::Rooms;
+pub(crate) use score::mix;
 
 use crate::id::{NodeId, RevisionNumber, ServiceId};
 use crate::node::Node;

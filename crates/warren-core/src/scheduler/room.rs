@@ -13,6 +13,8 @@ pub(crate) struct Room<'a> {
     pub(crate) cpu: u32,
     pub(crate) addresses: u32,
     pub(crate) host_ports: BTreeSet<(u16, Protocol)>,
+    /// It cannot be told of new tasks at the moment.
+    pub(crate) unheard: bool,
 }
 
 impl Room<'_> {
@@ -54,6 +56,7 @@ impl<'a> Rooms<'a> {
             cpu: node.facts.cpu.0,
             addresses: node.address_capacity(),
             host_ports: BTreeSet::new(),
+            unheard: false,
         };
         Self { rooms: nodes.map(room).collect() }
     }
@@ -68,6 +71,13 @@ impl<'a> Rooms<'a> {
 
     pub(crate) fn index_of(&self, node: NodeId) -> Option<usize> {
         self.rooms.binary_search_by_key(&node, |room| room.node.id).ok()
+    }
+
+    /// A node that takes no new tasks for now, since it cannot be told of them.
+    pub(crate) fn unheard(&mut self, node: NodeId) {
+        if let Some(index) = self.index_of(node) {
+            self.rooms[index].unheard = true;
+        }
     }
 
     /// Takes the room of one task of `template` on a node.

@@ -160,6 +160,7 @@ impl Cluster {
             version: "0.1.0".to_owned(),
             level: crate::level::Level::OURS,
             encryption: crate::node::Encryption::default(),
+            probe_port: 7400,
         };
         let made = self.request(Command::RegisterNode {
             key: name.clone(),

@@ -82,6 +82,7 @@ pub(crate) fn facts(name: &str) -> NodeFacts {
         version: "0.1.0".to_owned(),
         level: crate::level::Level::OURS,
         encryption: crate::node::Encryption::default(),
+        probe_port: 7400,
     }
 }
 

@@ -190,6 +190,7 @@ mod tests {
                 version: "0.1.0".to_owned(),
                 level: Level::OURS,
                 encryption: Encryption::default(),
+                probe_port: 0,
             }),
             subnet: None,
             labels: BTreeMap::new(),

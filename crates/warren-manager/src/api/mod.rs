@@ -48,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 use warren_core::State;
 use warren_core::command::{Applied, Command};
-use warren_core::id::NodeId;
+use warren_core::id::{NodeId, ServiceId};
 use warren_core::node::Node;
 use warren_core::observed::Observed;
 use warren_core::report::Report;
@@ -114,12 +114,30 @@ impl Look {
         Sources { state: &self.state, observed, report, now: self.now }
     }
 
+    /// What is known of nodes that are silent and not down; of those alone that run tasks of a service, where one is
+    /// named.
+    fn silences(&self, of: Option<ServiceId>) -> Vec<v1::Wait> {
+        let suspects = self.published.iter().flat_map(|now| &now.suspects);
+        let runs = |node| {
+            let mut tasks = self.state.tasks_on(node).filter(|task| task.is_live());
+            of.is_none_or(|service| tasks.any(|task| task.service == service))
+        };
+        let waits = suspects.filter(|suspect| runs(suspect.node)).filter_map(|suspect| {
+            let node = self.state.node(suspect.node).filter(|node| node.up)?;
+            let subject = node.facts.hostname.to_string();
+            Some(v1::Wait { subject, reason: suspect.to_string(), ..v1::Wait::default() })
+        });
+        waits.collect()
+    }
+
     /// One node; `leader` is who leads.
     fn node(&self, node: &Node, leader: Option<NodeId>) -> v1::Node {
         let mut shown = self.sources().node(node, leader);
-        let silent = self.published.as_ref().is_some_and(|now| now.suspects.contains(&node.id));
-        if node.up && silent {
+        let suspects = self.published.iter().flat_map(|now| &now.suspects);
+        let suspect = suspects.into_iter().find(|suspect| suspect.node == node.id);
+        if let Some(suspect) = suspect.filter(|_| node.up) {
             "suspect".clone_into(&mut shown.status);
+            shown.problems.insert(0, suspect.to_string());
         }
         shown
     }

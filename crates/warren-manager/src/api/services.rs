@@ -187,11 +187,13 @@ impl Services for Api {
         let text = request.into_inner().service_id;
         let show = |look: &Look| {
             let sources = look.sources();
-            let waits = if text.is_empty() {
-                look.state.services().flat_map(|service| sources.waits(service)).collect()
+            let (mut waits, of) = if text.is_empty() {
+                (look.state.services().flat_map(|one| sources.waits(one)).collect(), None)
             } else {
-                sources.waits(&*lookup::service(&look.state, &text)?)
+                let service = lookup::service(&look.state, &text)?;
+                (sources.waits(&service), Some(service.id))
             };
+            waits.extend(look.silences(of));
             Ok(v1::ExplainServiceResponse { waits })
         };
         self.read("ExplainService", how, show).await

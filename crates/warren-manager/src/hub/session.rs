@@ -375,6 +375,7 @@ impl Hub {
                     self.send_message(node, message);
                 }
             }
+            FromAgent::Probed(probed) => self.take_probed(node, &probed),
             FromAgent::TrafficApplied(applied) => {
                 self.observer.acked(node, applied.epoch, self.raft.now());
             }

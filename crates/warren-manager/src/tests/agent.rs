@@ -37,6 +37,10 @@ pub(super) struct Agent {
     /// Messages that came, by kind.
     pub(super) fulls: Vec<v1::Full>,
     pub(super) assigns: usize,
+    /// What it is asked about silent nodes.
+    pub(super) probes: Vec<v1::Probe>,
+    /// What it answers to that.
+    pub(super) reaches: bool,
     /// Runs and stops tasks as it is told, at once; otherwise the test does.
     pub(super) obeys: bool,
 }
@@ -66,6 +70,7 @@ impl Agent {
             version: "0.1.0".to_owned(),
             level: warren_core::level::Level::OURS,
             encryption: warren_core::node::Encryption::default(),
+            probe_port: 0,
         };
         let hello = v1::Hello {
             key: format!("key-{name}"),
@@ -84,6 +89,8 @@ impl Agent {
             acked: 0,
             fulls: Vec::new(),
             assigns: 0,
+            probes: Vec::new(),
+            reaches: false,
             obeys: true,
         }
     }
@@ -161,6 +168,10 @@ impl Agent {
             }
             ToAgent::StatusAck(ack) => {
                 self.acked = self.acked.max(ack.seq);
+                Vec::new()
+            }
+            ToAgent::Probe(probe) => {
+                self.probes.push(probe);
                 Vec::new()
             }
             ToAgent::BeatAck(_) | ToAgent::Relay(_) => Vec::new(),
@@ -255,6 +266,11 @@ impl Attached {
     async fn take(&mut self, message: ToAgent) {
         let changed = matches!(message, ToAgent::Full(_) | ToAgent::Assign(_));
         let traffic = matches!(message, ToAgent::Traffic(_));
+        if let ToAgent::Probe(v1::Probe { node_id, asked_ms, .. }) = &message {
+            let (node_id, reached) = (node_id.clone(), self.agent.reaches);
+            let asked_ms = *asked_ms;
+            self.send(FromAgent::Probed(v1::Probed { node_id, asked_ms, reached })).await;
+        }
         let news = self.agent.take(message);
         if changed {
             let digest = assignment::digest(&self.agent.assignments).to_vec();

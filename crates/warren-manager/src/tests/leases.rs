@@ -23,7 +23,8 @@ async fn the_tasks_of_a_lost_node_run_elsewhere_and_it_may_come_back() {
     let mut stays = Agent::new("stays").attach(&site).await;
     let gone = gone.cut();
 
-    let suspect = site.published("it is suspect", |now| now.suspects.contains(&id));
+    let suspect =
+        site.published("it is suspect", |now| now.suspects.iter().any(|one| one.node == id));
     stays.during("it is suspect", suspect).await;
     let lost = site.until("it is down", |state| !state.node(id).unwrap().up);
     stays.during("it is down", lost).await;
@@ -38,6 +39,44 @@ async fn the_tasks_of_a_lost_node_run_elsewhere_and_it_may_come_back() {
     gone.until("it is told all", |agent| agent.fulls.len() == 1).await;
     assert_eq!(gone.agent.fulls[0].stop_allowance, Some(u32::MAX), "its tasks were given up");
     assert!(site.state().node(id).unwrap().up);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_another_reaches_is_kept_until_that_one_does_not() {
+    let home = Home::new();
+    let site = home.start(QUICK).await;
+    let mut gone = Agent::new("gone");
+    gone.hello.probe_port = 7_400;
+    let mut gone = gone.attach(&site).await;
+    let web = site.create("web", 1).await;
+    let up = site.until("it runs", |state| state.tasks_of(web).any(|task| task.serves()));
+    gone.during("it runs", up).await;
+    let id = gone.welcome.node_id.parse().unwrap();
+    let mut stays = Agent::new("stays");
+    stays.reaches = true;
+    let mut stays = stays.attach(&site).await;
+    let peer = stays.welcome.node_id.parse().unwrap();
+    drop(gone.cut());
+
+    let twice = QUICK.leases.lease * QUICK.leases.grace * 2;
+    let kept = site.published("it is silent for long and reached", |now| {
+        now.suspects
+            .iter()
+            .any(|one| one.node == id && one.silence > twice && one.reached == [peer])
+    });
+    stays.during("it is silent for long and reached", kept).await;
+    assert!(site.state().node(id).unwrap().up && site.state().tasks_of(web).all(|t| t.serves()));
+    let asked = &stays.agent.probes;
+    assert!(
+        asked.iter().all(|one| one.node_id == id.to_string() && one.address == "127.0.0.1:7400")
+    );
+    let lease = u64::try_from(QUICK.leases.lease.as_millis()).unwrap();
+    assert!(asked.is_sorted_by(|one, next| one.asked_ms + lease <= next.asked_ms), "{asked:?}");
+
+    stays.agent.reaches = false;
+    let lost = site.until("it is down", |state| !state.node(id).unwrap().up);
+    stays.during("it is down", lost).await;
     site.stop().await;
 }
 

@@ -194,6 +194,7 @@ fn register(node: u8, address: u8) -> Command {
             version: "0.1.0".to_owned(),
             level: warren_core::level::Level::OURS,
             encryption: warren_core::node::Encryption::default(),
+            probe_port: 0,
         }),
         subnet: None,
         labels: BTreeMap::new(),

@@ -289,6 +289,7 @@ pub(crate) fn found() -> Vec<Command> {
         version: "0".to_owned(),
         level: warren_core::level::Level::OURS,
         encryption: warren_core::node::Encryption::default(),
+        probe_port: 0,
     };
     let init = Command::InitCluster {
         id: warren_core::ClusterId(7),

@@ -33,9 +33,7 @@ pub fn facts(hello: &v1::Hello) -> Result<NodeFacts, FieldError> {
     Ok(NodeFacts {
         hostname: text("hostname", &hello.hostname)?,
         address: text("address", &hello.address)?,
-        port: u16::try_from(hello.port).map_err(|_| {
-            FieldError::new("port", "write a port of TCP, or 0 where the node serves none")
-        })?,
+        port: port("port", hello.port)?,
         platform: filled("platform", hello.platform.clone())?,
         cpu: MilliCpu(hello.cpu_milli),
         memory: Bytes(hello.memory_bytes),
@@ -43,7 +41,13 @@ pub fn facts(hello: &v1::Hello) -> Result<NodeFacts, FieldError> {
         version: filled("version", hello.version.clone())?,
         level: Level(hello.feature_level),
         encryption: encryption(hello.encryption.as_ref())?,
+        probe_port: port("probe_port", hello.probe_port)?,
     })
+}
+
+fn port(field: &str, said: u32) -> Result<u16, FieldError> {
+    u16::try_from(said)
+        .map_err(|_| FieldError::new(field, "write a port of TCP, or 0 where the node serves none"))
 }
 
 /// What a machine says of encrypting.
@@ -90,6 +94,7 @@ pub fn hello(facts: &NodeFacts) -> v1::Hello {
         version: facts.version.clone(),
         feature_level: facts.level.0,
         encryption: render_encryption(facts.encryption),
+        probe_port: facts.probe_port.into(),
         ..v1::Hello::default()
     }
 }

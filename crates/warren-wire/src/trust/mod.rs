@@ -7,6 +7,7 @@
 mod authority;
 mod key;
 mod peer;
+mod proof;
 mod seal;
 mod tls;
 mod token;
@@ -14,6 +15,7 @@ mod token;
 pub use authority::{Authority, CERTIFICATE_LIFE, CertificateRequest, Subject, renew_after};
 pub use key::{Fingerprint, InvalidFingerprint, NodeKey};
 pub use peer::{Peer, Validity, peer_of, validity_of};
+pub use proof::{PROOF_TIMEOUT, prove};
 pub use seal::{SealKey, Sealed};
 pub use tls::{
     Credentials, HANDSHAKE_TIMEOUT, Hot, MANAGER_NAME, Pinned, acceptor, install_provider,

@@ -187,3 +187,23 @@ async fn a_clock_that_is_off_and_a_port_of_somebody_else_are_told() {
     let error = pin_authority(&closed, site.hash()).await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
 }
+
+#[tokio::test]
+async fn only_the_node_itself_proves_that_it_lives() {
+    let (site, other) = (Site::new(), Site::new());
+    let now = SystemTime::now();
+    let (own, worker) = (site.node("n1", false, now), site.node("n3", false, now));
+    prove(&site.serve(&worker).await, "n3", &own).await.unwrap();
+    assert!(prove(&site.serve(&worker).await, "n4", &own).await.is_err(), "it is another");
+    let stranger = other.node("n3", true, now);
+    assert!(prove(&other.serve(&stranger).await, "n3", &own).await.is_err(), "of another cluster");
+
+    // A kernel that takes connections for a process that stands still.
+    let still = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = still.local_addr().unwrap().to_string();
+    let error = prove(&address, "n3", &own).await.unwrap_err().to_string();
+    assert!(error.contains("no answer within"), "{error}");
+    drop(still);
+    let error = prove(&address, "n3", &own).await.unwrap_err().to_string();
+    assert!(error.contains(&address), "{error}");
+}

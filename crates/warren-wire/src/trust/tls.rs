@@ -25,7 +25,7 @@ pub const MANAGER_NAME: &str = "manager.warren.internal";
 pub(super) const NODE_SUFFIX: &str = ".node.warren.internal";
 
 /// gRPC needs HTTP/2.
-const PROTOCOL: &[u8] = b"h2";
+pub(super) const PROTOCOL: &[u8] = b"h2";
 
 /// How long a handshake may take: a second on a loaded machine far away, and no room for idlers.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,12 +76,20 @@ impl Credentials {
         first_certificate(&self.authority).map(|der| der.to_vec())
     }
 
-    fn certified(&self) -> Result<CertifiedKey, TrustError> {
+    /// What is shown, and its key.
+    pub(super) fn chain(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TrustError> {
         // Whoever joins knows only a hash of the authority's certificate, so it is shown as well.
         let chain =
             vec![first_certificate(&self.certificate)?, first_certificate(&self.authority)?];
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
             .map_err(|error| TrustError::certificate("read the key", error))?;
+        Ok((chain, key))
+    }
+
+    fn certified(&self) -> Result<CertifiedKey, TrustError> {
+        let (chain, key) = self.chain()?;
         CertifiedKey::from_der(chain, key, &provider())
             .map_err(|error| TrustError::certificate("use the certificate", error))
     }
@@ -263,11 +271,11 @@ impl ServerCertVerifier for Pin {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn roots(authority: CertificateDer<'static>) -> Result<RootCertStore, TrustError> {
+pub(super) fn roots(authority: CertificateDer<'static>) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     roots
         .add(authority)

@@ -1,10 +1,12 @@
 //! A worker that nobody reaches: it is given up and replaced, its tasks go on, and on return all is sorted out.
 
 use anyhow::{Context as _, ensure};
+use std::time::{Duration, Instant};
 use warren_test::dns;
 use warren_test::fleet::{Fleet, Ledger};
+use warren_test::wait;
 
-use super::{all, clients, none_fails_any_more, of_containers, runs, serving};
+use super::{all, clients, none_fails_any_more, of_containers, of_processes, runs, serving};
 
 async fn cut_off(fleet: &Fleet) -> anyhow::Result<()> {
     const CUT: usize = 2;
@@ -56,4 +58,55 @@ async fn a_worker_cut_from_all_is_replaced_and_sorted_out() {
     let test = "a_worker_cut_from_all_is_replaced_and_sorted_out";
     let Some(fleet) = of_containers(test, 3, 1).await else { return };
     cut_off(&fleet).await.unwrap();
+}
+
+/// For how long others may keep a node up at most.
+const VOUCHED_MAX: Duration = Duration::from_secs(60);
+
+/// The leader alone does not hear a worker: the others reach it, so it stays and its tasks with it. Then its process
+/// stands still, while its kernel answers on: that is no sign of life.
+async fn unheard(fleet: &Fleet) -> anyhow::Result<()> {
+    const WORKER: usize = 3;
+    let name = &fleet.bed().machine(WORKER).name;
+    serving(fleet, "web", 4).await?;
+    let before = runs(fleet).await?;
+    ensure!(!before[WORKER].is_empty(), "spread over all: {before:?}");
+    fleet.bed().cut(0, WORKER)?;
+    fleet.bed().cut(WORKER, 0)?;
+    let what = "it is silent for longer than a node may be, and others reach it";
+    let told = wait::until(what, VOUCHED_MAX, async || {
+        let seen = fleet.seen(0, WORKER).await?;
+        ensure!(seen["status"] != "down", "it was given up: {seen}");
+        let told = seen["problems"][0].as_str().context("nothing is known of it")?;
+        let silent = told.strip_prefix("silent for ").and_then(|rest| rest.split(' ').next());
+        let silent: u64 = silent.context("for how long?")?.parse()?;
+        ensure!(silent >= 14 && told.contains("reach it"), "{told}");
+        Ok(told.to_owned())
+    })
+    .await?;
+    ensure!(told.contains("check the link between it and the leader"), "{told}");
+    let list = fleet.node(0).ok(&["node", "ls"]).await?;
+    ensure!(list.contains(&format!("{name}: silent for")), "{list}");
+    let why = fleet.node(0).ok(&["why", "web"]).await?;
+    ensure!(why.contains(&format!("{name}: silent for")), "{why}");
+    ensure!(runs(fleet).await? == before, "no task was touched");
+    fleet.bed().heal()?;
+    fleet.settled(&all(fleet)).await?;
+    ensure!(runs(fleet).await? == before, "no task was touched");
+
+    fleet.node(WORKER).hang(true)?;
+    let since = Instant::now();
+    fleet.is(0, WORKER, "down").await?;
+    let took = since.elapsed();
+    warren_test::say(&format!("a worker that stood still was given up after {took:?}"));
+    ensure!(took < VOUCHED_MAX / 2, "given up as late as {took:?}");
+    fleet.node(WORKER).hang(false)?;
+    fleet.settled(&all(fleet)).await
+}
+
+#[tokio::test]
+async fn a_worker_that_the_leader_alone_does_not_hear_stays() {
+    let test = "a_worker_that_the_leader_alone_does_not_hear_stays";
+    let Some(fleet) = of_processes(test, 4, 1).await else { return };
+    unheard(&fleet).await.unwrap();
 }

@@ -45,9 +45,16 @@ impl Ls {
                 "ID", "HOST", "ROLE", "STATUS", "TAKES", "TASKS", "CPUS", "MEMORY", "RUNTIME",
                 "WARREN", "LEVEL",
             ];
-            output::table(&header, rows)
+            output::table(&header, rows) + &silences(nodes)
         })
     }
+}
+
+/// What is known of nodes that are silent and not down.
+fn silences(nodes: &[v1::Node]) -> String {
+    let suspects = nodes.iter().filter(|node| node.status == "suspect");
+    let told = suspects.filter_map(|node| Some((&node.hostname, node.problems.first()?)));
+    told.map(|(hostname, known)| format!("{hostname}: {known}\n")).collect()
 }
 
 /// Whether it takes tasks, and how long a drain has.
@@ -59,6 +66,18 @@ fn takes(node: &v1::Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_of_a_suspect_is_shown() {
+        let node = |hostname: &str, status: &str| v1::Node {
+            hostname: hostname.into(),
+            status: status.into(),
+            problems: vec!["silent for 12 s".into()],
+            ..v1::Node::default()
+        };
+        let nodes = [node("one", "up"), node("two", "suspect"), node("three", "down")];
+        assert_eq!(silences(&nodes), "two: silent for 12 s\n");
+    }
 
     #[test]
     fn the_deadline_of_a_drain_is_shown() {

@@ -8,6 +8,7 @@ use crate::converge::{Status, brake};
 use crate::id::{NodeId, TaskId};
 use crate::simulate::machine::{Container, ms};
 use crate::task::{End, Phase};
+use crate::time::ClusterTime;
 use crate::traffic::TrafficView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,15 +45,27 @@ pub(super) enum Down {
         sent: u64,
         epoch: u64,
     },
+    /// It is to reach another node, and to say so with the moment at which it was asked.
+    Probe(NodeId, ClusterTime),
     Closed,
 }
 
 /// What an agent says.
 #[derive(Clone, Debug)]
 pub(super) enum Up {
-    Status { seq: u64, tasks: Vec<(TaskId, Status)> },
-    Beat { at: u64, wants: Arc<Wants>, epoch: u64, sent: u64 },
+    Status {
+        seq: u64,
+        tasks: Vec<(TaskId, Status)>,
+    },
+    Beat {
+        at: u64,
+        wants: Arc<Wants>,
+        epoch: u64,
+        sent: u64,
+    },
     Epoch(u64),
+    /// Whether it reaches a node, as it was asked then.
+    Probed(NodeId, ClusterTime, bool),
     Gone,
 }
 
@@ -261,6 +274,11 @@ impl Fleet {
             }
             Down::StatusAck(seq) => agent.unacked.retain(|sent, _| *sent > seq),
             Down::BeatAck { sent, epoch } => self.world.renew(node, sent, epoch),
+            Down::Probe(suspect, asked) => {
+                let on = |node| self.world.machines.get(&node).is_some_and(|m| m.up && m.reaches);
+                let reached = on(node) && on(suspect);
+                self.send_up(node, Up::Probed(suspect, asked, reached));
+            }
             Down::Closed => self.hang_up(node, id),
         }
     }

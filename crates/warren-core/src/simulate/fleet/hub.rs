@@ -8,7 +8,7 @@ use crate::assignment::want;
 use crate::command::{Applied, Command, Rejection, TaskEdge};
 use crate::converge::{Status, brake};
 use crate::id::{LogIndex, NodeId, TaskId};
-use crate::lease::LEASES;
+use crate::lease::{LEASES, probe};
 use crate::observed::Observed;
 use crate::observer::Observer;
 use crate::round;
@@ -33,6 +33,8 @@ const BACK_OFF: (u64, u64) = (100, 5_000);
 const PROPOSE: Duration = Duration::from_secs(10);
 /// A node that has not taken its assignments over in this time is sent all of them again, in milliseconds.
 const RESYNC: u64 = 3_000;
+/// How often silent nodes are looked for that others are to be asked about, in milliseconds.
+const PROBES: u64 = 750;
 
 /// The session of one agent, as the leader has it.
 #[derive(Clone, Debug)]
@@ -69,6 +71,8 @@ pub(super) struct Hub {
     gathered: Edges,
     writing: Option<(u64, Edges)>,
     hooks: bool,
+    /// When to look again for nodes to ask about.
+    probes_at: u64,
     pub(super) view: Arc<TrafficView>,
     /// What clients wait for.
     pub(super) words: BTreeMap<u64, (Command, u32)>,
@@ -99,6 +103,7 @@ impl Fleet {
             gathered: Edges::default(),
             writing: None,
             hooks: false,
+            probes_at: 0,
             view,
             words: BTreeMap::new(),
             last: None,
@@ -234,6 +239,9 @@ impl Fleet {
                 hub.observer.connected(node, false);
             }
             Up::Epoch(epoch) => hub.observer.acked(node, epoch, time),
+            Up::Probed(suspect, asked, reached) => {
+                hub.observer.probed(suspect, (node, asked), reached);
+            }
             Up::Beat { at, wants, epoch, sent } => {
                 hub.observer.acked(node, epoch, time);
                 let Some(session) = hub.sessions.get(&node) else { return };
@@ -254,7 +262,29 @@ impl Fleet {
                 self.later(GATHER, Event::Flush(manager));
             }
         }
+        self.probe(manager);
         self.settle(manager, false);
+    }
+
+    /// Others are asked about the nodes that are silent.
+    fn probe(&mut self, manager: usize) {
+        let (time, now) = (self.time_of(manager), self.world.now);
+        let own = self.world.machines.keys().nth(manager).copied();
+        let own = own.unwrap_or(NodeId(0));
+        let state = self.managers[manager].state.clone();
+        let Some(hub) = self.managers[manager].hub_mut() else { return };
+        if now < hub.probes_at {
+            return;
+        }
+        hub.probes_at = now + PROBES;
+        let asks = probe::due(&state, hub.observer.observed(), time, LEASES, own);
+        for ask in asks {
+            let Some(hub) = self.managers[manager].hub_mut() else { return };
+            hub.observer.asked(ask.suspect, ask.peers.clone(), time);
+            for peer in ask.peers {
+                self.tell(manager, peer, Down::Probe(ask.suspect, time));
+            }
+        }
     }
 
     /// What was gathered goes into the log.

@@ -23,6 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use warren_core::command::{Applied, Command, Placing};
 use warren_core::id::{Generation, NodeId, RevisionNumber, ServiceId, Slot, TaskId};
+use warren_core::lease::Suspect;
 use warren_core::observed::Observed;
 use warren_core::report::Report;
 use warren_core::rollout::Move;
@@ -162,7 +163,7 @@ impl Cluster {
         self.publish_with(observed, report, Vec::new());
     }
 
-    fn publish_with(&self, observed: Observed, report: Report, suspects: Vec<NodeId>) {
+    fn publish_with(&self, observed: Observed, report: Report, suspects: Vec<Suspect>) {
         let state = Arc::clone(&self.raft.state().borrow());
         let at = self.raft.now();
         self.published.send_replace(Some(Arc::new(Published {

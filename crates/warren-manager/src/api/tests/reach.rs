@@ -129,10 +129,19 @@ async fn a_silent_node_is_shown_as_suspect_before_it_is_down() {
     let node = cluster.node("one").await;
     let get = || v1::GetNodeRequest { node_id: "one".into() };
     let mut nodes = cluster.nodes();
-    for (suspects, status) in [(vec![], "up"), (vec![node], "suspect")] {
+    let silence = Duration::from_secs(12);
+    let reached = vec![NodeId(2), NodeId(4)];
+    let suspect = Suspect { node, silence, asked: reached.clone(), reached };
+    for (suspects, status) in [(vec![], "up"), (vec![suspect], "suspect")] {
         cluster.publish_with(Observed::default(), Report::default(), suspects);
         let shown = nodes.get_node(get()).await.unwrap().into_inner().node.unwrap();
         assert_eq!(shown.status, status);
+        let told = shown.problems.concat();
+        assert_eq!(told.contains("silent for 12 s, but n2 and n4 reach it"), status != "up");
+        let all = v1::ExplainServiceRequest::default();
+        let waits = cluster.services().explain_service(all).await.unwrap().into_inner().waits;
+        let waits: Vec<_> = waits.into_iter().map(|wait| (wait.subject, wait.reason)).collect();
+        assert_eq!(waits, if told.is_empty() { vec![] } else { vec![("one".to_owned(), told)] });
     }
     cluster.propose(Command::SetNodeUp { node, up: false }).await;
     let shown = nodes.get_node(get()).await.unwrap().into_inner().node.unwrap();
