@@ -1,5 +1,7 @@
 //! A real node: a `warren up` of its own, with folder, ports and tasks that are gone when the test ends.
 
+mod copied;
+
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,8 +19,6 @@ use crate::testbed::Namespace;
 use crate::testbed::clock::Clock;
 use crate::{binary, http, pool, sweep, wait};
 
-/// Any free port of this machine's own.
-const ANY_PORT: &str = "127.0.0.1:0";
 /// The pool of a cluster in a testbed: a subnet for each of 256 machines.
 pub const WIDE_POOL: &str = "10.210.0.0/16";
 /// The port of the demo workload.
@@ -149,8 +149,10 @@ impl Node {
     /// Where it starts all the same.
     pub async fn refused(&self, arguments: &[&str]) -> anyhow::Result<Said> {
         let dir = self.data_dir();
+        let any_port = self.any_port();
         let up = ["up", "--data-dir", &path_text(&dir)?, "--runtime", self.runtime.name()];
-        let ports = ["--dns", ANY_PORT, "--listen", ANY_PORT, "--pool", &self.pool];
+        let ports = ["--dns", &any_port, "--listen", &any_port, "--pool", &self.pool];
+        let _inside = self.seat.as_ref().map(|seat| seat.namespace.enter()).transpose()?;
         let said = self.command(&[&up[..], &ports[..], arguments].concat()).await?;
         ensure!(said.code != Some(0), "it ran and ended well: {said:?}");
         Ok(said)
@@ -166,8 +168,7 @@ impl Node {
         let _ = std::fs::remove_file(self.run_file());
         let log = File::options().create(true).append(true).open(self.log_file())?;
         let seat = self.seat.as_ref();
-        let address = seat.map_or(Ipv4Addr::LOCALHOST, |seat| seat.address);
-        let any_port = SocketAddr::new(IpAddr::V4(address), 0).to_string();
+        let any_port = self.any_port();
         let listen = match (&self.listen, seat) {
             (Some(listen), _) => listen.clone(),
             (None, Some(_)) => any_port.clone(),
@@ -210,6 +211,12 @@ impl Node {
             self.listen = Some(address.to_owned());
         }
         Ok(())
+    }
+
+    /// Any free port of the machine that it runs in.
+    fn any_port(&self) -> String {
+        let address = self.seat.as_ref().map_or(Ipv4Addr::LOCALHOST, |seat| seat.address);
+        SocketAddr::new(IpAddr::V4(address), 0).to_string()
     }
 
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {

@@ -43,6 +43,7 @@ impl Lone {
             data_dir: dir.to_owned(),
             store,
             node: ME,
+            address: String::new(),
             timers: TIMERS,
             snapshots: SnapshotPolicy { entries, bytes: 64 << 20, keep: entries / 4 },
             transport: Arc::new(Alone),

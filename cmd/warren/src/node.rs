@@ -5,6 +5,7 @@ mod certificates;
 mod cluster;
 mod data_dir;
 mod disaster;
+mod displaced;
 mod dns;
 mod encryption;
 mod epoch;

@@ -35,6 +35,8 @@ pub enum TaskKind {
     Manager,
     /// Whether the cluster goes on without this manager.
     Epoch,
+    /// Whether this manager runs somewhere else too, or on an old copy of its data directory.
+    Copies,
     /// The agreed state.
     Raft,
     /// Metrics and health by HTTP; last of all, so that one can see how the others end.
@@ -54,7 +56,7 @@ pub enum OnEnd {
 
 impl TaskKind {
     /// All of them, in the order in which they are told to stop.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Lead,
         Self::Api,
         Self::Port,
@@ -67,6 +69,7 @@ impl TaskKind {
         Self::Dns,
         Self::Manager,
         Self::Epoch,
+        Self::Copies,
         Self::Raft,
         Self::Http,
         Self::Upkeep,
@@ -87,6 +90,7 @@ impl TaskKind {
             Self::Dns => "dns",
             Self::Manager => "manager",
             Self::Epoch => "epoch",
+            Self::Copies => "copies",
             Self::Raft => "raft",
             Self::Http => "http",
             Self::Upkeep => "upkeep",
@@ -103,6 +107,7 @@ impl TaskKind {
             | Self::Dns
             | Self::Manager
             | Self::Epoch
+            | Self::Copies
             | Self::Raft => OnEnd::StopNode,
             Self::Lead
             | Self::ApiHealth
@@ -122,6 +127,7 @@ impl TaskKind {
             | Self::Network
             | Self::Certificates
             | Self::Epoch
+            | Self::Copies
             | Self::Http
             | Self::Upkeep => Duration::from_secs(1),
             // A hand-over gives up after two seconds by itself.

@@ -1,7 +1,6 @@
 //! Elections as messages: asking the others, beginning one, and doing so at the leader's wish.
 
 use crate::election::{Ask, Election, Opinion, Standing, Step, majority};
-use crate::network::{decode, encode};
 use crate::raft::Shared;
 use crate::transport::Rpc;
 use crate::types::{Core, LogId, Metrics, Vote};
@@ -136,13 +135,12 @@ fn opinions(shared: &Shared, raft: &Metrics) -> JoinSet<Option<(u64, Opinion)>> 
     let voters: BTreeSet<u64> = membership.voter_ids().collect();
     let question = Ask { term: raft.current_term, last: last_log(&shared.core) };
     let mut answers = JoinSet::new();
-    let Ok(body) = encode(&question) else { return answers };
     for (id, peer) in membership.nodes().filter(|(id, _)| **id != raft.id && voters.contains(id)) {
-        let (id, address, body) = (*id, peer.address.clone(), body.clone());
-        let (transport, limit) = (Arc::clone(&shared.transport), shared.timers.election_min);
+        let (id, address, question) = (*id, peer.address.clone(), question.clone());
+        let (post, limit) = (shared.post.clone(), shared.timers.election_min);
         answers.spawn(async move {
-            let answer = transport.call(NodeId(id), &address, Rpc::PreVote, body, limit).await;
-            Some((id, decode(&answer.ok()?).ok()?))
+            let answer = post.call(NodeId(id), &address, Rpc::PreVote, &question, limit).await;
+            Some((id, answer.ok()?))
         });
     }
     answers

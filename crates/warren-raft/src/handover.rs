@@ -10,7 +10,6 @@
 
 use crate::campaign::{self, Campaign, Wish, last_log, standing};
 use crate::error::HandOverError;
-use crate::network::{decode, encode};
 use crate::raft::{Leadership, Shared};
 use crate::transport::Rpc;
 use crate::types::{LogId, Metrics};
@@ -121,11 +120,9 @@ async fn offer_to(
     let address = address.map(|peer| peer.address.clone()).ok_or("is no member any more")?;
     let last = last_log(&shared.core).ok_or("has nothing to lead")?;
     let wish = Wish { leader: raft.id, term, last };
-    let body = encode(&wish).map_err(|_| "was not asked")?;
     let left = limit.saturating_duration_since(Instant::now()).min(shared.timers.election_max);
-    let answer = shared.transport.call(NodeId(follower), &address, Rpc::Campaign, body, left).await;
-    let answer = answer.map_err(|_| "did not answer")?;
-    let answer: Result<Campaign, Fatal<u64>> = decode(&answer).map_err(|_| "answered nonsense")?;
+    let asked = shared.post.call(NodeId(follower), &address, Rpc::Campaign, &wish, left).await;
+    let answer: Result<Campaign, Fatal<u64>> = asked.map_err(|_| "did not answer")?;
     match answer {
         Ok(Campaign::Begun) => Ok(()),
         Ok(Campaign::Unfit) => Err("was not ready"),

@@ -20,12 +20,14 @@ mod mark;
 pub mod metrics;
 mod network;
 mod options;
+mod post;
 mod raft;
 mod rebuild;
 mod record;
 mod runner;
 mod snapshot;
 mod start;
+mod starts;
 mod transport;
 mod types;
 
@@ -38,6 +40,7 @@ pub use raft::{Leadership, Raft, Status};
 pub use rebuild::{Founding, Survey, decode_state, encode_state, plant, replant, store_in, survey};
 pub use runner::Runner;
 pub use start::{open_engine, start};
+pub use starts::Displaced;
 pub use transport::{Alone, LocalNetwork, Reply, Rpc, Transport, TransportError, Weather};
 
 #[cfg(test)]

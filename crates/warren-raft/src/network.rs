@@ -1,9 +1,10 @@
-//! openraft's messages as bytes, over a [`Transport`]: one format byte, then postcard.
+//! openraft's messages by [`Post`], and what is done with them where they arrive.
 
 use crate::campaign::{self, Ballot, Elections};
+use crate::post::{self, Post, VERSION};
 use crate::raft::Shared;
-use crate::transport::{Rpc, Transport, TransportError};
-use crate::types::{Peer, TypeConfig};
+use crate::transport::{Rpc, TransportError};
+use crate::types::{LogId, Peer, TypeConfig};
 use openraft::error::{
     InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Timeout, Unreachable,
 };
@@ -15,13 +16,9 @@ use openraft::raft::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use warren_core::id::NodeId;
-
-/// The format of messages between managers. Both ends must agree; a newer build keeps the older ones for one version.
-const VERSION: u8 = 1;
 
 /// A message that means nothing here.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -42,7 +39,7 @@ pub enum ReceiveError {
 /// Makes a [`Link`] to each other manager.
 pub(crate) struct Links {
     pub(crate) me: NodeId,
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) post: Post,
     pub(crate) elections: Elections,
 }
 
@@ -51,7 +48,7 @@ pub(crate) struct Link {
     me: NodeId,
     node: NodeId,
     address: String,
-    transport: Arc<dyn Transport>,
+    post: Post,
     elections: Elections,
 }
 
@@ -62,28 +59,37 @@ pub(crate) struct Link {
 pub(crate) async fn receive(
     shared: &Shared,
     rpc: Rpc,
-    body: &[u8],
+    message: &[u8],
 ) -> Result<Vec<u8>, ReceiveError> {
+    let agreed = |node| {
+        let raft = shared.core.metrics().borrow().clone();
+        let peer = raft.membership_config.membership().get_node(&node);
+        peer.map(|peer| peer.address.clone())
+    };
+    let body = match shared.post.open(message, agreed)? {
+        Ok(body) => body,
+        Err(refusal) => return Ok(refusal),
+    };
     match rpc {
         Rpc::Append => {
-            let answer = shared.core.append_entries(decode(body)?).await;
+            let answer = shared.core.append_entries(post::read(body)?).await;
             if !matches!(answer, Ok(AppendEntriesResponse::HigherVote(_)) | Err(_)) {
                 shared.elections.lock().heard(Instant::now());
             }
-            encode(&answer)
+            shared.post.answer(&answer)
         }
         Rpc::Snapshot => {
-            let request: InstallSnapshotRequest<TypeConfig> = decode(body)?;
+            let request: InstallSnapshotRequest<TypeConfig> = post::read(body)?;
             let vote = request.vote;
             let answer = shared.core.install_snapshot(request).await;
             if answer.as_ref().is_ok_and(|answer| vote >= answer.vote) {
                 shared.elections.lock().heard(Instant::now());
             }
-            encode(&answer)
+            shared.post.answer(&answer)
         }
-        Rpc::Vote => encode(&campaign::vote(shared, decode(body)?).await),
-        Rpc::PreVote => encode(&campaign::opinion(shared, &decode(body)?)),
-        Rpc::Campaign => encode(&campaign::campaign(shared, &decode(body)?).await),
+        Rpc::Vote => shared.post.answer(&campaign::vote(shared, post::read(body)?).await),
+        Rpc::PreVote => shared.post.answer(&campaign::opinion(shared, &post::read(body)?)),
+        Rpc::Campaign => shared.post.answer(&campaign::campaign(shared, &post::read(body)?).await),
     }
 }
 
@@ -95,7 +101,7 @@ impl RaftNetworkFactory<TypeConfig> for Links {
             me: self.me,
             node: NodeId(target),
             address: node.address.clone(),
-            transport: Arc::clone(&self.transport),
+            post: self.post.clone(),
             elections: self.elections.clone(),
         }
     }
@@ -113,12 +119,26 @@ impl Link {
         A: DeserializeOwned,
         E: Error + DeserializeOwned,
     {
-        let network = |error: ReceiveError| RPCError::Network(NetworkError::new(&error));
-        let body = encode(request).map_err(network)?;
-        let answer = self.transport.call(self.node, &self.address, rpc, body, timeout).await;
-        let bytes = answer.map_err(|error| self.failed(rpc, &error))?;
-        let answer: Result<A, RaftError<u64, E>> = decode(&bytes).map_err(network)?;
+        let sent = self.post.call(self.node, &self.address, rpc, request, timeout).await;
+        let answer: Result<A, RaftError<u64, E>> =
+            sent.map_err(|error| self.failed(rpc, &error))?;
         answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.node.0, error)))
+    }
+
+    /// openraft takes a log that became shorter for an error of its own, and stops: it is not told. Nothing more is said
+    /// to that manager.
+    fn has_lost<E: Error>(&self, entry: u64) -> RPCError<u64, Peer, E> {
+        let node = self.node;
+        tracing::error!(
+            %node,
+            address = self.address,
+            entry,
+            "a manager has lost entries that it had acknowledged"
+        );
+        self.post.starts().has_lost(node.0, entry);
+        let why = format!("its log ends before entry {entry}, which it had acknowledged");
+        let address = self.address.clone();
+        RPCError::Unreachable(Unreachable::new(&TransportError::Unreachable { node, address, why }))
     }
 
     fn failed<E: Error>(&self, rpc: Rpc, error: &TransportError) -> RPCError<u64, Peer, E> {
@@ -144,7 +164,26 @@ impl RaftNetwork<TypeConfig> for Link {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, Peer, RaftError<u64>>> {
-        self.call(Rpc::Append, &request, option.hard_ttl()).await
+        let (node, term) = (self.node.0, request.vote.leader_id().term);
+        let index = |id: Option<LogId>| id.map(|id| id.index);
+        let prev = index(request.prev_log_id);
+        let last = index(request.entries.last().map(|entry| entry.log_id)).or(prev);
+        // What it acknowledges while this is on its way says nothing of when it was answered.
+        let before = self.post.starts().acknowledged(node, term);
+        let answer = self.call(Rpc::Append, &request, option.hard_ttl()).await?;
+        let has = match answer {
+            AppendEntriesResponse::Success => last,
+            AppendEntriesResponse::PartialSuccess(upto) => index(upto),
+            AppendEntriesResponse::Conflict => match before {
+                Some(entry) if prev <= before => return Err(self.has_lost(entry)),
+                Some(_) | None => None,
+            },
+            AppendEntriesResponse::HigherVote(_) => None,
+        };
+        if let Some(entry) = has {
+            self.post.starts().acknowledges(node, term, entry);
+        }
+        Ok(answer)
     }
 
     async fn install_snapshot(
@@ -155,7 +194,14 @@ impl RaftNetwork<TypeConfig> for Link {
         InstallSnapshotResponse<u64>,
         RPCError<u64, Peer, RaftError<u64, InstallSnapshotError>>,
     > {
-        self.call(Rpc::Snapshot, &request, option.hard_ttl()).await
+        let answer: InstallSnapshotResponse<u64> =
+            self.call(Rpc::Snapshot, &request, option.hard_ttl()).await?;
+        let taken = request.done && answer.vote == request.vote;
+        if let (true, Some(upto)) = (taken, request.meta.last_log_id) {
+            let term = request.vote.leader_id().term;
+            self.post.starts().acknowledges(self.node.0, term, upto.index);
+        }
+        Ok(answer)
     }
 
     async fn vote(
@@ -165,19 +211,5 @@ impl RaftNetwork<TypeConfig> for Link {
     ) -> Result<VoteResponse<u64>, RPCError<u64, Peer, RaftError<u64>>> {
         let handed = self.elections.lock().is_handed(request.vote.leader_id.term);
         self.call(Rpc::Vote, &Ballot { request, handed }, option.hard_ttl()).await
-    }
-}
-
-pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ReceiveError> {
-    postcard::to_extend(message, vec![VERSION])
-        .map_err(|error| ReceiveError::Meaning(error.to_string()))
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReceiveError> {
-    match bytes.split_first() {
-        Some((&VERSION, payload)) => {
-            postcard::from_bytes(payload).map_err(|error| ReceiveError::Meaning(error.to_string()))
-        }
-        other => Err(ReceiveError::Version { found: other.map(|(version, _)| *version) }),
     }
 }

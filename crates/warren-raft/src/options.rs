@@ -18,6 +18,8 @@ pub struct Options {
     pub store: StoreKind,
     /// This node's id, the same for as long as the data directory lives.
     pub node: NodeId,
+    /// Where this node says that the other managers reach it: `host:port`. Empty for one that listens to nobody.
+    pub address: String,
     /// How long Raft waits for what.
     pub timers: Timers,
     /// When the log is folded into a snapshot.

@@ -7,8 +7,10 @@ use crate::handover::{self, HAND_OVER_MAX};
 use crate::metrics;
 use crate::network::{self, ReceiveError};
 use crate::options::Timers;
+use crate::post::Post;
 use crate::runner::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Proposal};
-use crate::transport::{Rpc, Transport};
+use crate::starts::Displaced;
+use crate::transport::Rpc;
 use crate::types::{Core, Metrics, Peer};
 use openraft::ChangeMembers;
 use openraft::error::{
@@ -46,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) store: &'static str,
     pub(crate) timers: Timers,
     pub(crate) core: Core,
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) post: Post,
     pub(crate) elections: Elections,
     /// Whatever is written holds a pass of it; who hands over holds all.
     pub(crate) gate: Arc<Semaphore>,
@@ -338,6 +340,13 @@ impl Raft {
     /// See [`HandOverError`]. This manager may lead on then.
     pub async fn hand_over_to(&self, heirs: &BTreeSet<NodeId>) -> Result<NodeId, HandOverError> {
         handover::hand_over(&self.shared, Some(heirs), Instant::now() + HAND_OVER_MAX).await
+    }
+
+    /// Why this manager must not go on, once another one has said so: its data directory is in use twice, or is an old
+    /// copy. Whoever runs it stops it then.
+    #[must_use]
+    pub fn displaced(&self) -> watch::Receiver<Option<Displaced>> {
+        self.shared.post.displaced()
     }
 
     /// Handles a message from another manager and returns the bytes of the answer.

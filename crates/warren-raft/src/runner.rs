@@ -138,6 +138,8 @@ impl Runner {
                         break;
                     }
                     self.follow(&raft, &mut progress, true);
+                    let members = raft.membership_config.membership();
+                    self.shared.post.starts().retain(|node| members.get_node(&node).is_some());
                 }
                 Event::Handing => {
                     let raft = signals.raft.borrow().clone();

@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::mark::MarkFile;
 use crate::network::Links;
 use crate::options::{Options, SnapshotPolicy, StoreKind, Timers};
+use crate::post::Post;
 use crate::raft::{Leadership, QUEUE_BYTES_MAX, QUEUE_PROPOSALS_MAX, Raft, Shared};
 use crate::runner::Runner;
 use crate::snapshot::SnapshotStore;
@@ -69,11 +70,9 @@ pub(crate) async fn start_seeded(
     let opened = open(&options, faults.clone()).await?;
     let election = Election::new(options.timers, Chance::seeded(seed), Instant::now());
     let elections = Elections::new(election);
-    let links = Links {
-        me: options.node,
-        transport: Arc::clone(&options.transport),
-        elections: elections.clone(),
-    };
+    let Options { node, address, timers, transport, .. } = options.clone();
+    let post = Post::new(node, address, &timers, transport);
+    let links = Links { me: node, post: post.clone(), elections: elections.clone() };
     let log = opened.log.clone();
     let core = Core::new(options.node.0, Arc::new(config), links, log, opened.machine).await;
     let core = core.map_err(|fatal| match faults.fault() {
@@ -88,7 +87,7 @@ pub(crate) async fn start_seeded(
         store: options.store.name(),
         timers: options.timers,
         core,
-        transport: options.transport,
+        post,
         elections,
         gate: Arc::new(Semaphore::new(GATE_PASSES as usize)),
         handing,

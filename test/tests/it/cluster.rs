@@ -5,6 +5,7 @@ mod access;
 mod alone;
 mod audit;
 mod certificates;
+mod copies;
 mod disaster;
 mod disks;
 mod failover;

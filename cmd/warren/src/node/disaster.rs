@@ -239,6 +239,7 @@ impl Survivor {
         let founding = Founding { state, node, address, term: found.term + 1 };
         let kept = replant(dir.path(), &kind, &founding).map_err(super::parts::failed)?;
         identity.keep_member(&dir, &member(node, &cluster, Vec::new()))?;
+        super::displaced::forget(&dir);
         Ok(kept)
     }
 }

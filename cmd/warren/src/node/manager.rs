@@ -3,7 +3,7 @@
 use super::data_dir::DataDir;
 use super::identity::{Identity, Member};
 use super::parts::{failed, or_broken};
-use super::{AGENT_SOCKET, cluster, epoch, port};
+use super::{AGENT_SOCKET, cluster, displaced, epoch, port};
 use crate::config::{NodeConfig, StoreChoice};
 use crate::failure::Outcome;
 use crate::tasks::{TaskKind, Tasks};
@@ -72,6 +72,7 @@ impl ManagerPart {
                 StoreChoice::Sled => StoreKind::Sled,
             },
             node,
+            address: address.clone(),
             timers: TIMERS,
             snapshots: SNAPSHOTS,
             transport: Arc::clone(&peers) as Arc<dyn warren_raft::Transport>,
@@ -107,6 +108,8 @@ impl ManagerPart {
         tasks.spawn_simple(TaskKind::Lead, |stop| give_lead_away(leading, stop));
         let (log, home) = (raft.clone(), Arc::clone(dir));
         tasks.spawn(TaskKind::Epoch, |stop| epoch::watch(log, home, left_behind, stop));
+        let (log, home) = (raft.clone(), Arc::clone(dir));
+        tasks.spawn(TaskKind::Copies, |stop| displaced::watch(log, home, stop));
         let (dns, dns_seen) = watch::channel(Vec::new());
         let (sealed, seal) = watch::channel(None);
         let doors =

@@ -10,7 +10,7 @@ use super::network::{self, Between, Problems};
 use super::ready::Ready;
 use super::runtime::NodeRuntime;
 use super::started::{Change, Rest, Started};
-use super::{dns, epoch, http, metrics, port, subnet};
+use super::{displaced, dns, epoch, http, metrics, port, subnet};
 use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::tasks::{Ended, TaskKind, Tasks};
@@ -312,6 +312,7 @@ pub(super) async fn or_broken<T>(
 /// The failure of a node whose role ended, with `hint` where there is no better one.
 pub(super) fn of_broken(broken: Ended, hint: &str) -> Failure {
     let hint = match broken.kind {
+        TaskKind::Copies => displaced::WAY_OUT,
         TaskKind::Epoch => epoch::WAY_OUT,
         _ => hint,
     };

@@ -4,7 +4,7 @@ use super::data_dir::DataDir;
 use super::identity::Identity;
 use super::parts::{Parts, of_broken};
 use super::started::Started;
-use super::{epoch, metrics};
+use super::{displaced, epoch, metrics};
 use crate::config::NodeConfig;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::tasks::Tasks;
@@ -68,6 +68,7 @@ pub async fn run(config: NodeConfig) -> Outcome {
     let mut signals = Signals::listen()?;
     let dir = Arc::new(DataDir::claim(&config.data_dir).await?);
     epoch::check(&dir)?;
+    displaced::check(&dir)?;
     let recorder = metrics::install()?;
     let identity = Arc::new(Identity::load_or_make(&dir)?);
     while once(&config, &dir, &identity, &recorder, &mut signals).await? == Next::Again {}

@@ -82,6 +82,7 @@ impl Home {
             data_dir: self.path().to_owned(),
             store: StoreKind::Redb,
             node: NodeId(1),
+            address: String::new(),
             timers: TIMERS,
             snapshots: SNAPSHOTS,
             transport: Arc::new(Alone),

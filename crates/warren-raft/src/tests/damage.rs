@@ -1,7 +1,7 @@
 //! Data directories that a crash, a disk or a person has damaged: repaired where nothing acknowledged is involved, and
 //! else refused with the file, what is wrong in it and the way out. Never a state that is not what was acknowledged.
 
-use super::support::{ME, Manager, found, options, set_label};
+use super::support::{ME, Manager, copied, found, options, set_label};
 use crate::error::FaultCell;
 use crate::start::open_dir;
 use crate::types::RawEntry;
@@ -78,25 +78,6 @@ impl Images {
 fn read(runtime: &Runtime, dir: &Path, kind: &StoreKind) -> Result<Vec<RawEntry>, StartError> {
     let mut opened = open_dir(dir, ME, kind, FaultCell::default())?;
     Ok(runtime.block_on(opened.log.try_get_log_entries(0..)).unwrap())
-}
-
-fn copied(from: &Path) -> TempDir {
-    let to = tempfile::tempdir().unwrap();
-    copy(from, to.path());
-    to
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
-            copy(&item.path(), &target);
-        } else {
-            fs::copy(item.path(), target).unwrap();
-        }
-    }
 }
 
 fn damaged(error: &StartError) -> bool {

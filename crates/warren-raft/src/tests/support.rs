@@ -84,6 +84,7 @@ pub(crate) fn options(data_dir: &Path, store: StoreKind) -> Options {
         data_dir: data_dir.to_owned(),
         store,
         node: ME,
+        address: String::new(),
         timers: quick(),
         snapshots: SnapshotPolicy { entries: 1 << 40, bytes: 1 << 40, keep: 4 },
         transport: Arc::new(Alone),
@@ -161,6 +162,7 @@ impl Site {
     pub(crate) async fn start(&mut self, node: NodeId) {
         let options = Options {
             node,
+            address: node.to_string(),
             transport: self.network.port(node),
             timers: Timers { propose: self.propose, ..TIMERS },
             snapshots: self.snapshots,
@@ -318,4 +320,24 @@ pub(crate) fn set_label(key: &str, value: &str) -> Command {
 
 pub(crate) fn label(state: &State, key: &str) -> Option<String> {
     state.node(ME)?.labels.get(&key.parse().unwrap()).cloned()
+}
+
+/// A copy of a data directory as it is now.
+pub(crate) fn copied(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    copy(from, to.path());
+    to
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy(&item.path(), &target);
+        } else {
+            std::fs::copy(item.path(), target).unwrap();
+        }
+    }
 }

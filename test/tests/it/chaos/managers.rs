@@ -1,4 +1,4 @@
-//! Managers that die together, and a leader that is cut off.
+//! Managers that die together, a leader that is cut off, and a manager that runs twice.
 
 use anyhow::{Context as _, ensure};
 use warren_test::dns;
@@ -74,4 +74,32 @@ async fn a_leader_cut_from_the_others_acknowledges_nothing() {
     let test = "a_leader_cut_from_the_others_acknowledges_nothing";
     let Some(fleet) = of_processes(test, 5, 5).await else { return };
     cut_the_leader(&fleet).await.unwrap();
+}
+
+async fn run_twice(fleet: &Fleet) -> anyhow::Result<()> {
+    let leads = fleet.leader(0).await?;
+    let follows = (leads + 1) % MANAGERS.len();
+    let original = fleet.node(follows);
+    let copy = fleet.bed().machine(3).node(fleet.runtime(), &[])?;
+    original.copy_data_to(&copy)?;
+    let ledger = Ledger::start(fleet, &MANAGERS)?;
+    let said = copy.refused(&["--http", "off", "--hostname", "copy"]).await?;
+    ensure!(said.code == Some(1), "{said:?}");
+    ensure!(said.talk.contains("is in use twice"), "{said:?}");
+    ensure!(said.talk.contains(original.listen()), "where the other is: {said:?}");
+    ensure!(said.talk.contains("never on a copy of it"), "what to do: {said:?}");
+    let said = copy.refused(&["--http", "off"]).await?;
+    ensure!(said.talk.contains("is not started again"), "{said:?}");
+    for place in MANAGERS {
+        ledger.goes_on(place).await?;
+    }
+    fleet.settled(&all(fleet)).await?;
+    ledger.nothing_lost(fleet, follows).await
+}
+
+#[tokio::test]
+async fn a_copy_of_a_managers_directory_stops_and_the_original_goes_on() {
+    let test = "a_copy_of_a_managers_directory_stops_and_the_original_goes_on";
+    let Some(fleet) = of_processes(test, 4, 3).await else { return };
+    run_twice(&fleet).await.unwrap();
 }

@@ -58,6 +58,7 @@ impl Cluster {
             data_dir: dir.path().to_owned(),
             store: StoreKind::Redb,
             node: NodeId(1),
+            address: String::new(),
             timers: TIMERS,
             snapshots: SNAPSHOTS,
             transport: Arc::new(Alone),
