@@ -23,6 +23,8 @@ pub enum TaskKind {
     ApiHealth,
     /// The way between containers of different nodes.
     Network,
+    /// Whether the disk has room.
+    Disk,
     /// The node's certificate.
     Certificates,
     /// The node's own tasks.
@@ -54,13 +56,14 @@ pub enum OnEnd {
 
 impl TaskKind {
     /// All of them, in the order in which they are told to stop.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Lead,
         Self::Api,
         Self::Port,
         Self::Remote,
         Self::ApiHealth,
         Self::Network,
+        Self::Disk,
         Self::Certificates,
         Self::Agent,
         Self::Sessions,
@@ -81,6 +84,7 @@ impl TaskKind {
             Self::Remote => "remote",
             Self::ApiHealth => "api health",
             Self::Network => "network",
+            Self::Disk => "disk",
             Self::Certificates => "certificates",
             Self::Agent => "agent",
             Self::Sessions => "sessions",
@@ -107,6 +111,7 @@ impl TaskKind {
             Self::Lead
             | Self::ApiHealth
             | Self::Network
+            | Self::Disk
             | Self::Certificates
             | Self::Http
             | Self::Upkeep => OnEnd::Log,
@@ -120,6 +125,7 @@ impl TaskKind {
             Self::Api | Self::Port | Self::Remote | Self::Sessions => Duration::from_secs(2),
             Self::ApiHealth
             | Self::Network
+            | Self::Disk
             | Self::Certificates
             | Self::Epoch
             | Self::Http
