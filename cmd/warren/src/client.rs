@@ -19,7 +19,9 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use warren_wire::channel::{self, RESPONSE_BYTES_MAX, Target, connect_stranger};
+use warren_wire::channel::{
+    self, RESPONSE_BYTES_MAX, SOCKET_PATH_BYTES_MAX, Target, connect_stranger,
+};
 use warren_wire::v1;
 
 /// Where a node keeps everything, where nothing else is said.
@@ -168,15 +170,23 @@ fn unreachable(path: &Path, error: &(dyn Error + 'static)) -> Failure {
             format!("the socket {shown} is not yours to use"),
             "run the command as the user that Warren runs as, most often root: sudo warren …",
         ),
+        Some(ErrorKind::InvalidInput) if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX => (
+            format!(
+                "{shown} is longer than {SOCKET_PATH_BYTES_MAX} bytes, the most a socket's path may have"
+            ),
+            "no Warren can listen there: name a shorter path with --data-dir or --socket",
+        ),
         _ => (format!("nobody answers: {}", causes(error)), "is this the socket of a Warren?"),
     };
     Failure::new(Exit::Unreachable, why).hint(hint)
 }
 
-/// An error with all that caused it.
+/// An error with all that caused it, each said once: some layers only pass on what the next one says.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| (*error).source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut said: Vec<String> = chain.map(ToString::to_string).collect();
+    said.dedup();
+    said.join(": ")
 }
 
 /// Shows the access token with each call; nothing where the connection says who calls.
@@ -318,5 +328,14 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(args.socket()).unwrap());
         let failure = args.connect().await.err().unwrap();
         assert!(failure.to_string().contains("does not run any more"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_path_that_no_socket_can_have_is_named_once_with_its_limit() {
+        let long = PathBuf::from(format!("/tmp/{}", "long".repeat(30)));
+        let args = ClientArgs { data_dir: Some(long.clone()), socket: None, context: None };
+        let told = args.connect().await.err().unwrap().to_string();
+        assert!(told.contains("longer than 107 bytes") && told.contains("--data-dir"), "{told}");
+        assert_eq!(told.matches(&long.display().to_string()).count(), 1, "{told}");
     }
 }

@@ -99,15 +99,27 @@ impl From<std::io::Error> for Failure {
 }
 
 impl From<tonic::Status> for Failure {
+    /// The field that is wrong is named by the flag that sets it.
     fn from(status: tonic::Status) -> Self {
+        Self::refused(status, |field| crate::flags::flag_or(field).to_owned())
+    }
+}
+
+impl Failure {
+    /// What the API says, where the field that is wrong stands in a manifest.
+    pub fn in_manifest(status: tonic::Status) -> Self {
+        Self::refused(status, crate::manifest::field_of)
+    }
+
+    fn refused(status: tonic::Status, named: impl Fn(&str) -> String) -> Self {
         let error = ApiError::from(status);
         let exit = match error.code {
             Code::NotFound => Exit::NotFound,
             Code::DeadlineExceeded => Exit::Unfinished,
             _ => Exit::Failed,
         };
-        let message = match error.field.as_deref().map(crate::flags::flag_or) {
-            Some(flag) => format!("{flag}: {}", error.message),
+        let message = match error.field.as_deref().map(named) {
+            Some(name) => format!("{name}: {}", error.message),
             None => error.message,
         };
         let aborted = "somebody else changed it in the meantime: look at it and repeat the command";

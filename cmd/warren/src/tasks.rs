@@ -23,6 +23,8 @@ pub enum TaskKind {
     ApiHealth,
     /// The way between containers of different nodes.
     Network,
+    /// Whether the disk has room.
+    Disk,
     /// The node's certificate.
     Certificates,
     /// The node's own tasks.
@@ -63,6 +65,7 @@ impl TaskKind {
         Self::Remote,
         Self::ApiHealth,
         Self::Network,
+        Self::Disk,
         Self::Certificates,
         Self::Agent,
         Self::Sessions,
@@ -84,6 +87,7 @@ impl TaskKind {
             Self::Remote => "remote",
             Self::ApiHealth => "api health",
             Self::Network => "network",
+            Self::Disk => "disk",
             Self::Certificates => "certificates",
             Self::Agent => "agent",
             Self::Sessions => "sessions",
@@ -112,6 +116,7 @@ impl TaskKind {
             Self::Lead
             | Self::ApiHealth
             | Self::Network
+            | Self::Disk
             | Self::Certificates
             | Self::Http
             | Self::Upkeep => OnEnd::Log,
@@ -125,6 +130,7 @@ impl TaskKind {
             Self::Api | Self::Port | Self::Remote | Self::Sessions => Duration::from_secs(2),
             Self::ApiHealth
             | Self::Network
+            | Self::Disk
             | Self::Certificates
             | Self::Epoch
             | Self::Copies

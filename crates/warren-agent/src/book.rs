@@ -53,9 +53,10 @@ impl Book {
     }
 
     /// Takes over all assignments, unless that would stop more of the `running` tasks than it may: the message may name
-    /// how many; else it is [`brake`], and none where the message is older than what is held. Where it is `strange`,
-    /// that is the cluster was restored since, tasks that it does not name are none that it stops: they are left
-    /// alone, and its revision begins a new count.
+    /// how many; else it is [`brake`], and none where the message is older than what is held. What was not to run
+    /// before is none that it stops: it is on its way out already, or a stray, and those have a brake of their own.
+    /// Where it is `strange`, that is the cluster was restored since, nor are tasks that it does not name: they are
+    /// left alone, and its revision begins a new count.
     pub(crate) fn full(
         &mut self,
         full: v1::Full,
@@ -71,7 +72,12 @@ impl Book {
             Some(assignment) => assignment.want == Want::Run,
             None => strange,
         };
-        let stops = running.iter().filter(|task| !runs(task)).count();
+        let ran = |task: &TaskId| match self.assignments.get(task) {
+            Some(assignment) => assignment.want == Want::Run,
+            // Of a book that is lost nobody can tell.
+            None => self.revision == 0,
+        };
+        let stops = running.iter().filter(|task| ran(task) && !runs(task)).count();
         let old = full.revision < self.revision && !strange;
         let allowed = match full.stop_allowance {
             Some(allowance) => allowance as usize,
@@ -200,6 +206,26 @@ pub(crate) mod tests {
         assert_eq!(book.revision(), 5);
         assert_eq!(book.full(full(6, &six, Some(4)), &running, false), Ok(()));
         assert_eq!(book.assignments().len(), 6);
+    }
+
+    // As after a node was taken for lost: what was given up runs on for some seconds.
+    #[test]
+    fn what_is_on_its_way_out_already_does_not_hold_a_full_list() {
+        let (mut book, mut running) = ten();
+        let mut tasks: Vec<_> = (1..=10).map(|id| task(id, Want::Run)).collect();
+        tasks[9].want = Want::Keep;
+        assert_eq!(book.full(full(6, &tasks, Some(1)), &running, false), Ok(()));
+        running.extend((11..=14).map(TaskId));
+        let seven = &tasks[..7];
+        assert_eq!(book.full(full(7, seven, Some(2)), &running, false), Ok(()), "8 and 9 stop");
+    }
+
+    #[test]
+    fn who_has_lost_the_book_counts_all_that_runs() {
+        let (_, running) = ten();
+        let six: Vec<_> = (1..=6).map(|id| task(id, Want::Run)).collect();
+        let held = Book::default().full(full(6, &six, None), &running, false);
+        assert!(matches!(held, Err(Refusal::Held(_))), "{held:?}");
     }
 
     #[test]

@@ -28,26 +28,53 @@ pub const TTL_SLACK: Duration = Duration::from_secs(1);
 
 /// How long the leader's word on where traffic goes holds, from when the node asked for it: a beat that the leader
 /// answers renews it, if the resolver answers with all that was agreed when the beat arrived. Without, a resolver goes
-/// by [`TrafficView::cut_off`]. In large clusters it is as long as a lease of nodes, since they beat less often.
+/// by [`TrafficView::cut_off`]. This is the shortest; see [`word`].
 pub const TRAFFIC_LEASE: Duration = Duration::from_secs(3);
 
 /// How much longer a resolver is waited for that does not acknowledge: what was agreed reaches those who answer beats
 /// after its moment, by a write to disks and a turn of a busy machine.
 pub const TRAFFIC_LATE: Duration = Duration::from_secs(1);
 
-/// When at the latest every resolver of a cluster of so many nodes goes by what is agreed now, or by
-/// [`TrafficView::cut_off`].
+/// How long the leader's word holds where nodes have this `lease`: in large clusters they beat less often.
 #[must_use]
-pub fn heeded_within(nodes: usize) -> Duration {
-    LEASES.for_nodes(nodes).lease.max(TRAFFIC_LEASE) + TRAFFIC_LATE
+pub fn word(lease: Duration) -> Duration {
+    lease.max(TRAFFIC_LEASE)
 }
 
-/// How long the leader waits for a resolver of a cluster of so many nodes, from the moment of what it is to be told:
-/// until a node that is silent is down. A machine that only stood still for a while comes back to tasks that are there.
+/// What a resolver does that does not hear what is agreed, and by when. Both spans follow from the lease of nodes:
+///
+/// - Until `heeded` it may answer as if nothing had been agreed. From then on it answers as
+///   [`TrafficView::cut_off`] says: with short lives, and with nothing of a release that is taken back. What is stable
+///   it goes on to name.
+/// - Until `given_up` the leader waits for it before a task stops, which may be a stable one; by then a silent node is
+///   down. A machine that only stood still for a while comes back to tasks that are there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unheard {
+    /// When the word has lapsed that it had.
+    pub heeded: Duration,
+    /// When nobody waits for it any more.
+    pub given_up: Duration,
+}
+
+impl Unheard {
+    /// In a cluster of so many nodes.
+    #[must_use]
+    pub fn among(nodes: usize) -> Self {
+        let leases = LEASES.for_nodes(nodes);
+        let silence = leases.lease.saturating_mul(leases.grace);
+        Self { heeded: heeded_within(leases.lease), given_up: silence + TRAFFIC_LATE }
+    }
+}
+
+fn heeded_within(lease: Duration) -> Duration {
+    word(lease) + TRAFFIC_LATE
+}
+
+/// How long after a task was given up somebody may be led to it by a resolver that hears the leader, where nodes have
+/// this `lease`: until its word has lapsed, and what it had answered has expired.
 #[must_use]
-pub fn patience(nodes: usize) -> Duration {
-    let leases = LEASES.for_nodes(nodes);
-    leases.lease.saturating_mul(leases.grace) + TRAFFIC_LATE
+pub fn forgotten_within(lease: Duration) -> Duration {
+    heeded_within(lease) + TTL + TTL_SLACK
 }
 
 /// Everything that names of the cluster's zone lead to.
@@ -130,9 +157,8 @@ impl TrafficView {
     }
 
     /// What to answer from when nobody says any more whether the view is still good: the same tasks with the short
-    /// TTL, and
-    /// of a service that is being split only the stable revision, if a task of it is ready. So a release that is taken
-    /// back gets no traffic from a resolver that cannot hear of it, and none is without an answer.
+    /// TTL, and of a service that is being split only the stable revision, if a task of it is ready. So a release that
+    /// is taken back gets no traffic from a resolver that cannot hear of it, and none is without an answer.
     #[must_use]
     pub fn cut_off(&self) -> Self {
         let services = self.services.iter();
@@ -205,9 +231,8 @@ pub struct Endpoint {
 }
 
 /// When every resolver answers with `epoch`, which was made at `since`: each has acknowledged it, or has been waited
-/// for with all [`patience`], long after which it answers by itself as [`TrafficView::cut_off`] says. One that has no
-/// session answers from what it has for as long; and a new leader does not know yet of those that it has not heard, nor
-/// has it told anybody before it has listened to all.
+/// for until it is [given up](Unheard::given_up). One that has no session answers from what it has for as long; and a
+/// new leader does not know yet of those that it has not heard, nor has it told anybody before it has listened to all.
 #[must_use]
 pub fn settled_at(
     state: &State,
@@ -215,7 +240,7 @@ pub fn settled_at(
     epoch: u64,
     since: ClusterTime,
 ) -> ClusterTime {
-    let patience = patience(state.nodes().len());
+    let patience = Unheard::among(state.nodes().len()).given_up;
     let cut_off = since.max(observed.told_from).after(patience);
     let settled = state.nodes().filter_map(|node| match observed.nodes.get(&node.id) {
         Some(known) => {

@@ -74,12 +74,6 @@ impl Keeper {
         Self { life, ..self }
     }
 
-    /// The key that opens the cluster's sealed data.
-    #[must_use]
-    pub fn seal_key(&self) -> SealKey {
-        self.seal.clone()
-    }
-
     /// Gives `vault` the key.
     pub fn unlock(&self, vault: &Vault) {
         vault.unlock(self.seal.clone());

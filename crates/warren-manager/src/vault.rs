@@ -24,7 +24,8 @@ impl Vault {
         let _ = self.key.set(key);
     }
 
-    fn key(&self) -> Result<&SealKey, ApiError> {
+    /// The key that opens the cluster's sealed data.
+    pub(crate) fn key(&self) -> Result<&SealKey, ApiError> {
         self.key.get().ok_or_else(|| {
             ApiError::unavailable("this manager has no key to the secrets yet: try again shortly")
         })

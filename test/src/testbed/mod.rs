@@ -213,22 +213,9 @@ impl Testbed {
         let name = format!("m{}", index + 1);
         let namespace = Arc::new(Namespace::make(&self.ground.name_of(&name))?);
         let address = on_link(link, FIRST + place);
-        self.hub.ip(&[
-            "link",
-            "add",
-            &name,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            namespace.name(),
-        ])?;
-        self.hub.ip(&["link", "set", &name, "master", &bridge(link), "up"])?;
-        namespace.ip(&["addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
-        namespace.ip(&["link", "set", "eth0", "up"])?;
-        namespace.ip(&["route", "add", "default", "via", &on_link(link, 1).to_string()])?;
+        let own = format!("{address}/24");
+        let into = (&*self.hub, &*bridge(link), &*name);
+        plug(&namespace, &own, on_link(link, 1), into)?;
         // As a machine comes: an engine that finds it so turns it on, and then lets nothing through but its own.
         namespace.sysctl("net.ipv4.ip_forward", "0")?;
         let folder = self.ground.folder().join(&name);
@@ -320,22 +307,7 @@ impl Testbed {
             host.namespace.ip(&["link", "set", GUESTS, "up"])?;
         }
         let port = format!("g{place}");
-        host.namespace.ip(&[
-            "link",
-            "add",
-            &port,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            guest.name(),
-        ])?;
-        host.namespace.ip(&["link", "set", &port, "master", GUESTS, "up"])?;
-        guest.ip(&["addr", "add", &format!("{own}/{prefix}"), "dev", "eth0"])?;
-        guest.ip(&["link", "set", "eth0", "up"])?;
-        guest.ip(&["route", "add", "default", "via", &gateway.to_string()])?;
+        plug(&guest, &format!("{own}/{prefix}"), gateway, (&*host.namespace, GUESTS, &*port))?;
         Ok((guest, own))
     }
 
@@ -429,6 +401,23 @@ pub fn take_down_by_hand() -> anyhow::Result<()> {
 #[must_use]
 pub fn by_hand(machine: &str) -> (String, PathBuf) {
     (ground::name(HAND, machine), ground::folder(HAND).join(machine))
+}
+
+/// Gives `guest` an interface with this address and this way to the rest of the world, by a port of a bridge that
+/// another namespace has.
+fn plug(
+    guest: &Namespace,
+    own: &str,
+    gateway: Ipv4Addr,
+    (host, bridge, port): (&Namespace, &str, &str),
+) -> anyhow::Result<()> {
+    let pair = ["link", "add", port, "type", "veth", "peer", "name", "eth0"];
+    host.ip(&[&pair[..], &["netns", guest.name()]].concat())?;
+    host.ip(&["link", "set", port, "master", bridge, "up"])?;
+    guest.ip(&["addr", "add", own, "dev", "eth0"])?;
+    guest.ip(&["link", "set", "eth0", "up"])?;
+    guest.ip(&["route", "add", "default", "via", &gateway.to_string()])?;
+    Ok(())
 }
 
 fn bridge(link: usize) -> String {

@@ -65,7 +65,8 @@ impl Apply {
 
     async fn create(&self, client: &Client, spec: v1::ServiceSpec) -> Outcome<Answer> {
         let asked = v1::CreateServiceRequest { spec: Some(spec), skip_resolve: self.skip_resolve };
-        let made = client.services().create_service(request(asked)).await?.into_inner();
+        let made = client.services().create_service(request(asked)).await;
+        let made = made.map_err(Failure::in_manifest)?.into_inner();
         // A first release has nothing to go back to: it is waited for as tasks are.
         let service = made.service.map(|made| v1::Service { rollout: None, ..made });
         let answer = v1::UpdateServiceResponse { service, changed: true, ..Default::default() };
@@ -88,7 +89,8 @@ impl Apply {
         };
         let name = there.spec.as_ref().map(|spec| spec.name.clone()).unwrap_or_default();
         let notes = update::foresee(client, &name, &asked).await;
-        let answer = client.services().update_service(request(asked)).await?.into_inner();
+        let answer = client.services().update_service(request(asked)).await;
+        let answer = answer.map_err(Failure::in_manifest)?.into_inner();
         if answer.changed {
             notes.iter().for_each(output::say);
         }

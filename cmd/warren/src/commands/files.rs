@@ -136,8 +136,24 @@ impl Rm {
     }
 }
 
+/// One of them, with the content of a version where that is shown; the newest for 0.
+///
+/// # Errors
+/// There is none of that name, or no such version.
+pub async fn get(
+    kind: FileKind,
+    name: String,
+    version: u32,
+    client: &ClientArgs,
+) -> Outcome<(v1::FileInfo, Vec<u8>)> {
+    let client = client.connect().await?;
+    let asked = request(v1::GetFileRequest { kind: number(kind), name, version });
+    let answer = client.files().get_file(asked).await?.into_inner();
+    Ok((answer.file.unwrap_or_default(), answer.content))
+}
+
 /// The API's number for what a file is.
-pub fn number(kind: FileKind) -> i32 {
+fn number(kind: FileKind) -> i32 {
     file::render_kind(kind).into()
 }
 

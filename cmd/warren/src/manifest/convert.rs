@@ -32,7 +32,8 @@ impl Manifest {
             update_config: release::read(self.update.as_ref(), self.canary.as_ref())?,
             labels: self.labels.clone(),
         };
-        crate::flags::check(&spec).map_err(manifest_words)?;
+        crate::flags::check(&spec)
+            .map_err(|error| FieldError { field: field_of(&error.field), ..error })?;
         Ok(spec)
     }
 
@@ -105,9 +106,10 @@ pub(super) fn within(parent: &str) -> impl FnOnce(FieldError) -> FieldError + '_
     move |error| error.within(parent)
 }
 
-/// The API's field paths in the words of a manifest.
-fn manifest_words(error: FieldError) -> FieldError {
-    let field = match error.field.as_str() {
+/// Where a manifest has a field of the API, by its path there.
+pub fn field_of(field: &str) -> String {
+    let field = field.strip_prefix("spec.").unwrap_or(field);
+    let field = match field {
         "template.labels" => "container_labels",
         "template.stop_signal" => "stop.signal",
         "template.stop_timeout_ms" => "stop.timeout",
@@ -119,8 +121,7 @@ fn manifest_words(error: FieldError) -> FieldError {
         None => field.replace("update.steps", "canary.steps").replace("_per_mille", ""),
     };
     let field = field.replace(", ", " and update.");
-    let field = field.replace("max_failure_percent", "max_failure_ratio");
-    FieldError { field, ..error }
+    field.replace("max_failure_percent", "max_failure_ratio")
 }
 
 pub(super) fn one_of(field: &str, text: &str, words: &[&str]) -> FieldError {

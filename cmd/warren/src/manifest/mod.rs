@@ -13,6 +13,7 @@ mod release;
 mod tests;
 mod update;
 
+pub use convert::field_of;
 pub use later::Absent;
 pub use read::load;
 #[cfg(test)]

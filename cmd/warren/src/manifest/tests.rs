@@ -235,6 +235,26 @@ fn a_mistake_is_refused_with_its_place() {
     }
 }
 
+/// Who writes a file has typed no flag.
+#[test]
+fn what_is_refused_is_named_by_its_place_in_the_manifest() {
+    for (field, place) in [
+        ("spec.template.image", "image"),
+        ("spec.template.health.interval_ms", "health.interval"),
+        ("spec.template.ports[1].host", "ports[1].host"),
+        ("spec.template.stop_timeout_ms", "stop.timeout"),
+        ("spec.template.labels", "container_labels"),
+        ("spec.update_config.max_surge", "update.max_surge"),
+        ("spec.update_config.canary_weight", "canary.weight"),
+        ("spec.name", "name"),
+    ] {
+        assert_eq!(field_of(field), place);
+    }
+    let both = "name: a\nimage: x\nupdate: {max_surge: 0, max_unavailable: 0}\n";
+    let refused = read(both).unwrap_err();
+    assert!(refused.contains("update.max_surge") && !refused.contains("--"), "{refused}");
+}
+
 #[test]
 fn bombs_and_rubbish_are_refused_quickly() {
     let mut bomb = String::from("a: &a [x,x,x,x,x,x,x,x,x]\n");

@@ -3,8 +3,8 @@
 
 use super::data_dir::DataDir;
 use super::identity::{Identity, Member};
-use super::network::Problems;
 use super::port;
+use super::problems::Problems;
 use crate::failure::{Exit, Failure, Outcome};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -18,6 +18,9 @@ use warren_wire::trust::{CERTIFICATE_LIFE, CertificateRequest, SealKey, Subject,
 /// What a new file system has in it.
 const LOST_AND_FOUND: &str = "lost+found";
 
+/// Epochs that one restore may go ahead: each takes a part of all numbers, and nobody has had so many disasters.
+const EPOCHS_AHEAD_MAX: u32 = 100;
+
 /// How a backup is to be restored.
 pub struct Restore {
     pub seal_key: SealKey,
@@ -27,6 +30,8 @@ pub struct Restore {
     pub node: Option<NodeId>,
     /// The manager that gave the backup.
     pub from: String,
+    /// The epoch that is to begin at least; 0 for the next one.
+    pub epoch: u32,
     pub store: String,
 }
 
@@ -68,6 +73,13 @@ pub fn has_cluster(path: &Path) -> bool {
 pub async fn restore(path: &Path, state: State, wanted: Restore) -> Outcome<Restored> {
     let refused = |why: String| Failure::new(Exit::Failed, why);
     let cluster = cluster_of(&state)?;
+    let most = cluster.epoch.saturating_add(EPOCHS_AHEAD_MAX);
+    if wanted.epoch > most {
+        return Err(Failure::usage(format!("--epoch: {} is far away", wanted.epoch)).hint(format!(
+            "the backup is of epoch {}: write one more than the last epoch that began since, {most} at most",
+            cluster.epoch
+        )));
+    }
     let trust = state.trust().cloned();
     let trust = trust.ok_or_else(|| refused("the backup holds no authority".to_owned()))?;
     let kind: StoreKind = wanted
@@ -89,7 +101,12 @@ pub async fn restore(path: &Path, state: State, wanted: Restore) -> Outcome<Rest
     let certificate =
         authority.sign(&request, &subject, SystemTime::now(), CERTIFICATE_LIFE).map_err(failed)?;
     let key = identity.fingerprint().to_string();
-    let state = next_epoch(state, &cluster, node, Some(key), "restore")?;
+    let mut state = next_epoch(state, node, Some(key), "restore")?;
+    // Each leaves the numbers of the one before alone: whoever has heard of that shares none with this.
+    while epoch_of(&state) < wanted.epoch {
+        state = next_epoch(state, node, None, "restore")?;
+    }
+    let epoch = epoch_of(&state);
     let founding = Founding { state, node, address: String::new(), term: wanted.term + 1 };
     plant(path, &kind, &founding).map_err(super::parts::failed)?;
     identity.keep_seal(&dir, &wanted.seal_key)?;
@@ -99,7 +116,11 @@ pub async fn restore(path: &Path, state: State, wanted: Restore) -> Outcome<Rest
     }
     // Last: a node with this file is a member.
     identity.keep_member(&dir, &member(node, &cluster, Vec::new()))?;
-    Ok(Restored { cluster: cluster.id.to_string(), epoch: cluster.epoch + 1, node })
+    Ok(Restored { cluster: cluster.id.to_string(), epoch, node })
+}
+
+fn epoch_of(state: &State) -> u32 {
+    state.cluster().map_or(0, |cluster| cluster.epoch)
 }
 
 fn cluster_of(state: &State) -> Outcome<Cluster> {
@@ -130,16 +151,10 @@ fn chosen(state: &State, wanted: &Restore) -> Outcome<NodeId> {
 }
 
 /// The state with which `node` goes on alone.
-fn next_epoch(
-    mut state: State,
-    cluster: &Cluster,
-    node: NodeId,
-    key: Option<String>,
-    by: &str,
-) -> Outcome<State> {
+fn next_epoch(mut state: State, node: NodeId, key: Option<String>, by: &str) -> Outcome<State> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let by = Actor::named(by.to_owned());
-    let command = Command::BeginEpoch { expect: cluster.epoch, manager: node, key, by };
+    let command = Command::BeginEpoch { expect: epoch_of(&state), manager: node, key, by };
     let (index, at) = (LogIndex(leap(state.applied().0)), state.time());
     let applied = state.apply(Entry { index, at, wall: WallTime(millis(now)), command });
     applied.map_err(|refused| Failure::new(Exit::Failed, refused))?;
@@ -235,7 +250,7 @@ impl Survivor {
             command: Command::Checkpoint,
         };
         state.apply(checkpoint).map_err(|refused| Failure::new(Exit::Failed, refused))?;
-        let state = next_epoch(state, &cluster, node, None, "recover")?;
+        let state = next_epoch(state, node, None, "recover")?;
         let founding = Founding { state, node, address, term: found.term + 1 };
         let kept = replant(dir.path(), &kind, &founding).map_err(super::parts::failed)?;
         identity.keep_member(&dir, &member(node, &cluster, Vec::new()))?;
@@ -266,5 +281,41 @@ mod tests {
         let runs = survey(base.path()).await.err().unwrap();
         assert!(runs.message.contains(&std::process::id().to_string()), "{runs}");
         drop(held);
+    }
+
+    /// Restored twice, a cluster would give the same numbers to other things, and workers could not tell.
+    #[test]
+    fn an_epoch_that_was_begun_before_is_passed() {
+        let pool = "10.210.0.0/16".parse().unwrap();
+        let id = warren_core::ClusterId(7);
+        let entry = |index, command| {
+            let at = warren_core::time::ClusterTime::from_ms(index);
+            Entry { index: LogIndex(index), at, wall: WallTime(0), command }
+        };
+        let mut state = State::default();
+        let zone = "warren".to_owned();
+        state.apply(entry(1, Command::InitCluster { id, zone, pool })).unwrap();
+        let facts = warren_core::node::NodeFacts {
+            hostname: warren_core::spec::HostName::parse("m1").unwrap(),
+            address: [192, 0, 2, 1].into(),
+            port: 7400,
+            platform: "linux/amd64".to_owned(),
+            cpu: warren_core::units::MilliCpu(1),
+            memory: warren_core::units::Bytes::from_mib(1),
+            runtime: "process".to_owned(),
+            version: "0".to_owned(),
+            level: warren_core::level::Level::OURS,
+            encryption: warren_core::node::Encryption::default(),
+        };
+        let (key, labels) = ("key".to_owned(), std::collections::BTreeMap::new());
+        let (role, facts) = (Role::Manager, Box::new(facts));
+        state
+            .apply(entry(2, Command::RegisterNode { key, role, facts, subnet: None, labels }))
+            .unwrap();
+        let node = state.nodes().next().unwrap().id;
+        let once = next_epoch(state.clone(), node, None, "restore").unwrap();
+        let twice = next_epoch(once.clone(), node, None, "restore").unwrap();
+        assert_eq!((epoch_of(&once), epoch_of(&twice)), (2, 3));
+        assert!(twice.applied() > once.applied() && twice.traffic_epoch() > once.traffic_epoch());
     }
 }

@@ -21,7 +21,6 @@ use warren_manager::api::{Api, Backend, Info, router, server};
 use warren_manager::{Keeper, Manager, ManagerHandle, Peers, RaftPort};
 use warren_raft::{HandOverError, Raft, Runner, SNAPSHOTS, StoreKind, TIMERS};
 use warren_wire::channel;
-use warren_wire::trust::SealKey;
 
 /// Connections that have shaken hands and wait for the server, which takes them at once.
 const SECURED_QUEUED: usize = 64;
@@ -111,9 +110,7 @@ impl ManagerPart {
         let (log, home) = (raft.clone(), Arc::clone(dir));
         tasks.spawn(TaskKind::Copies, |stop| displaced::watch(log, home, stop));
         let (dns, dns_seen) = watch::channel(Vec::new());
-        let (sealed, seal) = watch::channel(None);
-        let doors =
-            Doors::new(&handle, identity, (dns_seen, seal), config.calls_per_second, tasks)?;
+        let doors = Doors::new(&handle, identity, dns_seen, config.calls_per_second, tasks)?;
         let (member, keeper) = match member {
             Some(member) => {
                 // Others bring the log to one that has just joined: the port is open before that is waited for.
@@ -128,7 +125,6 @@ impl ManagerPart {
                 (member, keeper)
             }
         };
-        sealed.send_replace(Some(keeper.seal_key()));
         keeper.unlock(&handle.vault());
         tasks.spawn_simple(TaskKind::Manager, |stop| manager.run(stop));
         let sessions = UnixListenerStream::new(sessions);
@@ -160,12 +156,12 @@ impl Doors {
     fn new(
         handle: &ManagerHandle,
         identity: &Identity,
-        (dns_addresses, seal): (watch::Receiver<Vec<String>>, watch::Receiver<Option<SealKey>>),
+        dns_addresses: watch::Receiver<Vec<String>>,
         calls_per_second: u32,
         tasks: &mut Tasks,
     ) -> Outcome<Self> {
         let end_streams = CancellationToken::new();
-        let info = Info { version: env!("CARGO_PKG_VERSION").into(), dns_addresses, seal };
+        let info = Info { version: env!("CARGO_PKG_VERSION").into(), dns_addresses };
         let api = Api::new(Backend::of(handle, info, end_streams.clone()));
         let served = router(&api).map_err(failed)?;
         tasks.spawn_simple(TaskKind::ApiHealth, |stop| served.health.run(stop));

@@ -2,9 +2,9 @@
 //! them, whenever that changes, and now and then, since other programs change rules as well.
 
 use super::encryption::Encrypts;
+use super::problems::{self, Problems};
 use crate::failure::{Exit, Failure, Outcome};
 use ipnet::Ipv4Net;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,6 @@ use warren_drivers::network::{
 /// How often the kernel is compared with what is wanted where nothing has changed: an engine that restarts writes its
 /// rules anew, and containers are cut off until then.
 const LOOK: Duration = Duration::from_secs(10);
-
-/// What is in this node's way, in sentences: what keeps containers from reaching others, or the node from a role.
-pub type Problems = BTreeSet<String>;
 
 /// What this node's network is to be like.
 #[derive(Clone, Debug)]
@@ -47,14 +44,14 @@ impl Between {
         problems: watch::Sender<Problems>,
         shutdown: CancellationToken,
     ) {
+        let mut mine = Problems::new();
         let IpAddr::V4(address) = self.address else {
             let address = self.address;
             tracing::warn!(%address, "containers of other nodes are not reached: that needs an IPv4 address");
-            problems.send_replace([not_ipv4(address)].into());
+            problems::tell(&problems, &mut mine, [not_ipv4(address)].into());
             return;
         };
         let (mut traffic, mut membership) = (agent.traffic, agent.membership);
-        let mut mine = Problems::new();
         loop {
             if let Some(encrypts) = &self.encrypts {
                 encrypts.look(&self.owner).await;
@@ -63,15 +60,9 @@ impl Between {
             let view = Arc::clone(&traffic.borrow_and_update());
             if let Some(me) = me {
                 let found = self.mend(self.wish(&me, address, &view)).await;
-                for problem in found.difference(&mine) {
+                for problem in problems::tell(&problems, &mut mine, found) {
                     tracing::warn!(problem, "the network between nodes is not as it should be");
                 }
-                problems.send_if_modified(|told| {
-                    let others = told.difference(&mine);
-                    let next = others.chain(&found).cloned().collect();
-                    std::mem::replace(told, next) != *told
-                });
-                mine = found;
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,

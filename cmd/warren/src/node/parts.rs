@@ -2,11 +2,13 @@
 
 use super::certificates::{Door, Holder, Signer};
 use super::data_dir::DataDir;
+use super::disk;
 use super::encryption::Encrypts;
 use super::facts::{facts, hello};
 use super::identity::{Identity, Member};
 use super::manager::{ManagerPart, Running};
-use super::network::{self, Between, Problems};
+use super::network::{self, Between};
+use super::problems::Problems;
 use super::ready::Ready;
 use super::runtime::NodeRuntime;
 use super::started::{Change, Rest, Started};
@@ -40,7 +42,7 @@ pub struct Parts {
     /// Where a worker proves to other nodes that it lives, if it has the port for that.
     proves: Option<TcpListener>,
     residue: oneshot::Sender<Residue>,
-    /// What is in the way between this node's containers and those of others.
+    /// What is in this node's way.
     problems: watch::Sender<Problems>,
     /// How what passes between them is encrypted; absent where it never is.
     encrypts: Option<Encrypts>,
@@ -146,6 +148,8 @@ impl Parts {
             self.http.map(|listener| serve_http(listener, page, &ready, tasks)).transpose()?;
         let recorder = self.recorder;
         tasks.spawn_simple(TaskKind::Upkeep, |stop| metrics::upkeep(recorder, stop));
+        let (home, told) = (dir.path().to_owned(), self.problems.clone());
+        tasks.spawn_simple(TaskKind::Disk, |stop| disk::watch(home, told, stop));
         let containers = self.runtime.has_containers();
         let opens = self.proves.is_some();
         if let Some(listener) = self.proves {

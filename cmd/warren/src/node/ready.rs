@@ -1,6 +1,6 @@
 //! Whether the node can do its work, and what keeps it from it.
 
-use super::network::Problems;
+use super::problems::Problems;
 use serde::Serialize;
 use tokio::sync::watch;
 use warren_agent::Published;
@@ -13,7 +13,7 @@ pub struct Ready {
     manager: Option<ManagerHandle>,
     agent: Published,
     dns: watch::Receiver<u64>,
-    network: watch::Receiver<Problems>,
+    told: watch::Receiver<Problems>,
 }
 
 /// What `/readyz` says.
@@ -28,14 +28,15 @@ pub struct Report {
 }
 
 impl Ready {
-    /// Looks at these. `dns` is the traffic epoch that is answered from, `network` what is in the way of containers.
+    /// Looks at these. `dns` is the traffic epoch that is answered from, `told` what is in the node's way without
+    /// keeping it from its work.
     pub fn new(
         manager: Option<ManagerHandle>,
         agent: Published,
         dns: watch::Receiver<u64>,
-        network: watch::Receiver<Problems>,
+        told: watch::Receiver<Problems>,
     ) -> Self {
-        Self { manager, agent, dns, network }
+        Self { manager, agent, dns, told }
     }
 
     /// How it is now.
@@ -57,7 +58,7 @@ impl Ready {
         if answered < wanted {
             problems.push(format!("dns answers from epoch {answered}, {wanted} is known"));
         }
-        let warnings = self.network.borrow().iter().cloned().collect();
+        let warnings = self.told.borrow().iter().cloned().collect();
         Report { ready: problems.is_empty(), problems, warnings }
     }
 }

@@ -14,6 +14,7 @@ use crate::witness::Witness;
 use crate::{Options, metrics};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use warren_core::ClusterId;
 use warren_core::converge::Sweep;
@@ -55,7 +56,7 @@ pub(super) struct Desk {
     link: Option<Link>,
     /// When the last beat was sent that a leader answered.
     answered: Tick,
-    word: Word,
+    pub(super) word: Word,
     pub(super) relays: Relays,
     witness: Witness,
     load: LoadMeter,
@@ -183,9 +184,10 @@ impl Desk {
         }
         self.told_role(&welcome.role);
         self.known_managers = welcome.managers;
+        self.word.lease = Duration::from_millis(welcome.lease_ms);
         self.link = Some(Link {
             outbound,
-            beat_every: beat_every(welcome.lease_ms),
+            beat_every: beat_every(self.word.lease),
             next_beat: now,
             beats: VecDeque::new(),
             owes_applied: !self.held().is_empty(),
@@ -276,12 +278,13 @@ impl Desk {
                 if self.sweep == Sweep::Hold && !self.apart && !self.strange {
                     self.sweep = Sweep::AtMost(None);
                 }
+                self.word.lease = Duration::from_millis(ack.lease_ms);
                 if let Some(link) = &mut self.link {
-                    link.beat_every = beat_every(ack.lease_ms);
+                    link.beat_every = beat_every(self.word.lease);
                     // Answers come in order, one for each beat.
                     let sent = link.beats.pop_front().unwrap_or_default();
                     self.answered = self.answered.max(sent);
-                    self.word.given(ack.traffic_epoch, sent, ack.lease_ms);
+                    self.word.given(ack.traffic_epoch, sent);
                     self.word.publish(self.resolved, now, &self.publish.word);
                 }
             }

@@ -377,6 +377,7 @@ impl Floor {
             busy: &busy,
             epoch: membership.epoch,
             sweep: desk.sweep,
+            lease: desk.word.lease,
         };
         let Round { jobs, statuses, wake_at, held } = converge(inputs, &mut self.memories, now);
         self.wake_at = wake_at;

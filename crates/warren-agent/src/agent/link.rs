@@ -8,7 +8,9 @@ use warren_core::time::Tick;
 use warren_wire::v1::AgentMessage;
 
 /// Beats in one lease: two may be lost.
-const BEATS_PER_LEASE: u64 = 3;
+const BEATS_PER_LEASE: u32 = 3;
+/// The shortest time between two.
+const BEAT_MIN: Duration = Duration::from_millis(1);
 
 /// The link to the leader, while there is one.
 pub(super) struct Link {
@@ -22,9 +24,9 @@ pub(super) struct Link {
     pub(super) owes_traffic: bool,
 }
 
-/// How often to beat under a lease of so many milliseconds.
-pub(super) fn beat_every(lease_ms: u64) -> Duration {
-    Duration::from_millis((lease_ms / BEATS_PER_LEASE).max(1))
+/// How often to beat under this lease.
+pub(super) fn beat_every(lease: Duration) -> Duration {
+    (lease / BEATS_PER_LEASE).max(BEAT_MIN)
 }
 
 /// What a manager wants this node to be; one of an earlier version says nothing.

@@ -3,25 +3,33 @@
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use warren_core::lease::LEASES;
 use warren_core::spec::FieldError;
 use warren_core::time::Tick;
-use warren_core::traffic::{TRAFFIC_LEASE, TrafficView};
+use warren_core::traffic::{TrafficView, word};
 
 /// The last word, and what must be known for it to hold: the leader waits no longer for a resolver that goes without,
 /// as [`warren_core::traffic::settled_at`] says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Word {
+    /// The lease of nodes, as a leader said it last; the longest there is before one did.
+    pub(super) lease: Duration,
     epoch: u64,
     until: Option<Tick>,
+}
+
+impl Default for Word {
+    fn default() -> Self {
+        Self { lease: LEASES.for_nodes(usize::MAX).lease, epoch: 0, until: None }
+    }
 }
 
 impl Word {
     /// The leader answered a beat that was sent at `sent`, when what was agreed had `epoch`. Its time counts from the
     /// question: what is agreed later is not in the answer.
-    pub(super) fn given(&mut self, epoch: u64, sent: Tick, lease_ms: u64) {
-        let lease = Duration::from_millis(lease_ms).max(TRAFFIC_LEASE);
+    pub(super) fn given(&mut self, epoch: u64, sent: Tick) {
         self.epoch = epoch;
-        self.until = Some(sent.after(lease));
+        self.until = Some(sent.after(word(self.lease)));
     }
 
     /// Lets the resolver know, where it answers with what the word is about: it has `resolved`.
@@ -61,24 +69,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_word_holds_from_the_question_on_and_only_where_it_is_followed() {
-        let (sender, word) = watch::channel(None);
+        let (sender, told) = watch::channel(None);
         let begun = Instant::now();
         let at = |seconds: u64| Tick::default().after(Duration::from_secs(seconds));
-        let mut last = Word::default();
+        let mut last = Word { lease: LEASES.lease, ..Word::default() };
         last.publish(9, at(1), &sender);
-        assert_eq!(*word.borrow(), None, "nobody has said a word");
+        assert_eq!(*told.borrow(), None, "nobody has said a word");
         // Asked at 10 s, answered at 12 s, when the resolver was at epoch 6 still.
-        last.given(7, at(10), 3_000);
+        last.given(7, at(10));
         last.publish(6, at(12), &sender);
-        assert_eq!(*word.borrow(), None);
+        assert_eq!(*told.borrow(), None);
         last.publish(7, at(12), &sender);
-        assert_eq!(*word.borrow(), Some(begun + Duration::from_secs(1)));
+        assert_eq!(*told.borrow(), Some(begun + Duration::from_secs(1)));
         // An answer that comes late takes nothing back.
-        last.given(7, at(9), 3_000);
+        last.given(7, at(9));
         last.publish(8, at(12), &sender);
-        assert_eq!(*word.borrow(), Some(begun + Duration::from_secs(1)));
-        last.given(8, at(12), 15_000);
+        assert_eq!(*told.borrow(), Some(begun + Duration::from_secs(1)));
+        last.lease = LEASES.for_nodes(usize::MAX).lease;
+        last.given(8, at(12));
         last.publish(8, at(12), &sender);
-        assert_eq!(*word.borrow(), Some(begun + Duration::from_secs(15)));
+        assert_eq!(*told.borrow(), Some(begun + Duration::from_secs(15)));
     }
 }

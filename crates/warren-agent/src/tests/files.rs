@@ -1,6 +1,6 @@
 //! Configs come with a task and go with it. (Secrets take memory that only root may mount: see the tests of nodes.)
 
-use super::{Machine, task, with, within};
+use super::{Machine, task, until, with};
 use warren_core::assignment::{Assignment, Want};
 use warren_core::id::TaskId;
 use warren_core::spec::{FileKind, FileName, FileRef, FileVersion};
@@ -34,12 +34,7 @@ async fn a_task_starts_with_its_files_and_they_go_with_it() {
     let after = [with(before[0].clone(), Want::Stop), before[1].clone()];
     session.change(1, &before, &after).await;
     session.until_status(1, "it is stopped", |status| status.phase == "stopped").await;
-    let gone = async {
-        while path.exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    within("the files go", gone).await;
+    until("the files go", || !path.exists()).await;
     agent.end().await;
 }
 

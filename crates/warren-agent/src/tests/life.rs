@@ -222,11 +222,7 @@ async fn a_change_that_does_not_fit_is_answered_with_where_the_node_stands() {
 async fn a_list_that_empties_the_node_is_held_until_it_is_allowed() {
     let machine = Machine::new();
     let (_manager, _agent, mut session) = machine.up().await;
-    let tasks: Vec<_> = (1..=4).map(|id| task(id, 5)).collect();
-    session.full(1, &tasks, None).await;
-    for id in 1..=4 {
-        session.until_ready(id).await;
-    }
+    let tasks = session.ready_tasks(4).await;
     session.full(2, &tasks[..1], None).await;
     let held = |s: &Session| s.applied.as_ref().is_some_and(|a| !a.held.is_empty());
     session.until("it is held", held).await;
@@ -242,11 +238,7 @@ async fn a_list_that_empties_the_node_is_held_until_it_is_allowed() {
 async fn strays_are_taken_away_within_the_brake() {
     let machine = Machine::new();
     let (_manager, _agent, mut session) = machine.up().await;
-    let tasks: Vec<_> = (1..=4).map(|id| task(id, 5)).collect();
-    session.full(1, &tasks, None).await;
-    for id in 1..=4 {
-        session.until_ready(id).await;
-    }
+    let tasks = session.ready_tasks(4).await;
     // A change that forgets running tasks is no order to stop them: three of four are too many, two are not.
     session.change(1, &tasks, &tasks[..1]).await;
     let held = |s: &Session| s.applied.as_ref().is_some_and(|a| !a.held.is_empty());
@@ -352,11 +344,7 @@ async fn a_manager_of_another_cluster_is_not_obeyed() {
 async fn what_is_left_of_an_agent_can_stop_everything() {
     let machine = Machine::new();
     let (_manager, agent, mut session) = machine.up().await;
-    let tasks: Vec<_> = (1..=3).map(|id| task(id, 5)).collect();
-    session.full(1, &tasks, None).await;
-    for id in 1..=3 {
-        session.until_ready(id).await;
-    }
+    session.ready_tasks(3).await;
     assert!(machine.sim.world().containers.values().all(|c| is_running(&c.listed)));
     let residue = agent.end().await;
     assert_eq!(residue.stop_all(Duration::from_secs(10), true).await, Ok(3));

@@ -207,6 +207,16 @@ impl Session {
         self.until_status(task, "a task is ready", |status| status.ready).await;
     }
 
+    /// So many tasks, assigned as revision 1, once all of them are ready.
+    pub(crate) async fn ready_tasks(&mut self, count: u64) -> Vec<Assignment> {
+        let tasks: Vec<_> = (1..=count).map(|id| super::task(id, 5)).collect();
+        self.full(1, &tasks, None).await;
+        for id in 1..=count {
+            self.until_ready(id).await;
+        }
+        tasks
+    }
+
     /// All replies to a request, up to its last.
     pub(crate) async fn answer(&mut self, id: u64) -> Vec<Reply> {
         let last = |session: &Self| {

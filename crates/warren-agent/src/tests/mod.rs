@@ -5,6 +5,7 @@ mod life;
 mod manager;
 mod offline;
 mod relay;
+mod sessions;
 mod sim;
 
 use crate::{Agent, Options, Published, Residue};
@@ -27,6 +28,20 @@ use warren_wire::channel::{Dialer, Target};
 pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(60);
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("{what}: it does not happen"))
+}
+
+/// How often a test looks at what tells nobody that it has changed.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits for something on the disk, which tells nobody that it has changed.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let mut looks = tokio::time::interval(LOOK);
+    let held = async {
+        while !condition() {
+            looks.tick().await;
+        }
+    };
+    within(what, held).await;
 }
 
 /// A machine: its disk, its runtime, the socket of its manager.

@@ -89,11 +89,7 @@ async fn an_agent_that_comes_back_adopts_its_tasks_without_a_gap_in_readiness() 
 async fn a_damaged_cache_costs_a_resync_and_no_task() {
     let machine = Machine::new();
     let (mut manager, agent, mut session) = machine.up().await;
-    let tasks: Vec<_> = (1..=3).map(|id| task(id, 5)).collect();
-    session.full(1, &tasks, None).await;
-    for id in 1..=3 {
-        session.until_ready(id).await;
-    }
+    let tasks = session.ready_tasks(3).await;
     let key = session.hello.key.clone();
     drop(session);
     agent.end().await;

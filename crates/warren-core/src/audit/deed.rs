@@ -3,7 +3,7 @@
 use crate::command::{Command, Steer};
 use crate::id::{NodeId, ServiceId};
 use crate::node::Availability;
-use crate::rollout::Move;
+use crate::rollout::{Move, Rollout};
 use crate::service::Actor;
 use crate::spec::{ServiceSpec, Strategy};
 use crate::state::State;
@@ -82,7 +82,8 @@ impl Deed {
                 Self::new(by, action, target).with(reason.clone().unwrap_or_default())
             }
             Command::MoveRollout { service: id, to, .. } => {
-                Self::new(&Actor::warren(), "release", service(*id)).with(moved(to)?)
+                let live = state.service(*id).and_then(|service| service.rollout.as_deref());
+                Self::new(&Actor::warren(), "release", service(*id)).with(moved(to, live)?)
             }
             Command::StartQueued { service: id, .. } => {
                 Self::new(&Actor::warren(), "release", service(*id))
@@ -235,8 +236,8 @@ fn steered(steer: &Steer) -> (&'static str, String) {
     }
 }
 
-/// A step of a release in words; absent for the counting in between.
-fn moved(to: &Move) -> Option<String> {
+/// A step of the release `live` in words; absent for the counting in between.
+fn moved(to: &Move, live: Option<&Rollout>) -> Option<String> {
     Some(match to {
         Move::Enter(phase) => format!("enters {phase}"),
         Move::Step(step) => format!("step {}", step + 1),
@@ -247,7 +248,11 @@ fn moved(to: &Move) -> Option<String> {
         Move::CallHooks(point) => format!("calls the {point:?} hooks").to_lowercase(),
         Move::Accept => "accepted: the new revision is stable".to_owned(),
         Move::Abort { reason, .. } => format!("goes back: {reason}"),
-        Move::Finish => "ended".to_owned(),
+        Move::Finish => match live.and_then(Rollout::outcome) {
+            Some((outcome, reason)) if reason.is_empty() => format!("ended: {outcome}"),
+            Some((outcome, reason)) => format!("ended: {outcome}: {reason}"),
+            None => "ended".to_owned(),
+        },
         Move::Clock { .. } | Move::Available(_) => return None,
     })
 }

@@ -4,7 +4,9 @@ use super::*;
 use crate::command::{Command, Entry, Witnessed};
 use crate::id::{NodeId, ServiceId};
 use crate::node::Role;
-use crate::spec::Hash;
+use crate::simulate::{Behaviour, Cluster, Fault};
+use crate::spec::tests::service;
+use crate::spec::{FailureAction, Hash, Image};
 use crate::state::State;
 use crate::time::ClusterTime;
 use proptest::prelude::*;
@@ -111,4 +113,37 @@ fn the_chain_begins_as_it_always_did() {
         bytes.extend(text.as_bytes());
     }
     assert_eq!(Hash(first.hash), Hash(Sha256::digest(bytes).into()));
+}
+
+/// Whoever reads the audit a month later asks first how a release went.
+#[test]
+fn the_end_of_a_release_is_told_with_its_outcome() {
+    let minute = std::time::Duration::from_secs(60);
+    let mut cluster = Cluster::new(2, 1);
+    let mut spec = service("web", 2);
+    spec.update.failure_action = FailureAction::Rollback;
+    let make = Command::CreateService { spec: Box::new(spec.clone()), by: by("ann") };
+    let Ok(crate::command::Applied::Service { id, .. }) = cluster.request(make) else { panic!() };
+    cluster.advance(minute);
+    let last = |cluster: &Cluster| {
+        let mut entries = cluster.state().audit().entries().rev();
+        entries.find(|entry| entry.action == "release").map(|entry| entry.detail.clone()).unwrap()
+    };
+    assert_eq!(last(&cluster), "ended: completed");
+    let (revision, how) = (crate::id::RevisionNumber(2), Behaviour::NoImage);
+    cluster.disturb(&Fault::Behave { revision, how, percent: 100 }).unwrap();
+    spec.template.image = Image::parse("web:v2").unwrap();
+    let expect = cluster.state().service(id).unwrap().generation;
+    let (spec, cause) = (Box::new(spec), String::new());
+    let update = Command::UpdateService {
+        service: id,
+        expect,
+        spec,
+        by: by("ann"),
+        cause,
+        freeze_override: None,
+    };
+    cluster.request(update).unwrap();
+    cluster.advance(10 * minute);
+    assert!(last(&cluster).starts_with("ended: rolled-back: "), "{}", last(&cluster));
 }

@@ -5,7 +5,6 @@ use crate::assignment::{Assignment, Want};
 use crate::spec::{RestartCondition, Stop};
 use crate::task::{End, Phase};
 use crate::time::Tick;
-use crate::traffic::{TRAFFIC_LATE, TRAFFIC_LEASE, TTL, TTL_SLACK};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,12 +18,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// So often is a conflict (an address or host port in use, a foreign container with the task's name) tried again.
 /// With the waits above that is 15 s: longer than a predecessor with the default stop timeout takes to leave.
 const CONFLICTS_MAX: u32 = 4;
-
-/// How long a task runs on that is found to be taken for ended, as when its node was thought lost: no longer than until
-/// every resolver has heard of that, or goes without the leader's word, and what it had answered has expired. The time
-/// counts from when the node hears of it, which is later than when it was agreed.
-pub(super) const OUTLIVES: Duration =
-    TRAFFIC_LEASE.saturating_add(TRAFFIC_LATE).saturating_add(TTL).saturating_add(TTL_SLACK);
 
 /// What kind of reason a step failed for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,8 +94,8 @@ pub struct Memory {
     failures: u32,
     /// A stop took longer than it may: kill.
     kill: bool,
-    /// Since when it runs on although it is taken for ended.
-    outlives: Option<Tick>,
+    /// Since when it runs on although the cluster has given it up.
+    given_up: Option<Tick>,
     /// How the run before this one ended, where that was counted as a restart.
     last_end: String,
     detail: String,
@@ -123,7 +116,7 @@ impl Default for Memory {
             unhealthy: false,
             failures: 0,
             kill: false,
-            outlives: None,
+            given_up: None,
             last_end: String::new(),
             detail: String::new(),
         }
@@ -171,10 +164,11 @@ impl Memory {
         self.due.filter(|due| *due > now)
     }
 
-    /// The task runs and is taken for ended: its node was taken for lost, and answers may name it still. Returns
-    /// whether it is to run on for that reason.
-    pub(super) fn outlives(&mut self, now: Tick) -> bool {
-        let until = self.outlives.get_or_insert(now).after(OUTLIVES);
+    /// The task runs, and the cluster has given it up without asking for its end, as when its node was taken for lost.
+    /// Answers may name it for `span` still, counted from when the node hears of that, which is later than when it was
+    /// agreed. Returns whether it is to run on for that reason.
+    pub(super) fn outlives(&mut self, span: Duration, now: Tick) -> bool {
+        let until = self.given_up.get_or_insert(now).after(span);
         let on = until > now && !self.phase.is_final();
         if on {
             self.due = Some(until);
@@ -182,6 +176,14 @@ impl Memory {
                 .clone_into(&mut self.detail);
         }
         on
+    }
+
+    /// The task is assigned to this node: where it had been given up, it is not any more.
+    pub(super) fn is_wanted(&mut self) {
+        if self.given_up.take().is_some() {
+            self.due = None;
+            self.detail.clear();
+        }
     }
 
     pub(super) const fn is_unhealthy(&self) -> bool {

@@ -14,8 +14,10 @@ use crate::id::{RevisionNumber, ServiceId, TaskId};
 use crate::spec::Stop;
 use crate::task::Phase;
 use crate::time::Tick;
+use crate::traffic::forgotten_within;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 /// A runtime's own name for a container.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -126,6 +128,9 @@ pub struct Inputs<'a> {
     pub epoch: u32,
     /// Whether strays may be taken away.
     pub sweep: Sweep,
+    /// The lease of nodes, as a leader said it last: from it follows how long somebody may be led to a task that the
+    /// cluster has given up.
+    pub lease: Duration,
 }
 
 /// What is to be done now.
@@ -157,7 +162,7 @@ pub fn converge(inputs: Inputs<'_>, memories: &mut BTreeMap<TaskId, Memory>, now
         if !inputs.busy.contains(&assignment.task) {
             let blocked = strays.iter().any(|stray| stray.task == assignment.task);
             let container = own.get(&assignment.task).copied();
-            let steps = task_steps(assignment, container, blocked, memory, now);
+            let steps = task_steps(inputs, assignment, container, blocked, memory, now);
             if !steps.is_empty() {
                 round.jobs.entry(assignment.task).or_default().extend(steps);
             }
@@ -238,9 +243,7 @@ fn sweep(
         if memory.due(now).is_some() || (stray.is_running() && running > most) {
             continue;
         }
-        // Of a task that was taken for lost there may be no record any more.
-        let gone = !inputs.assignments.contains_key(&stray.task);
-        if gone && stray.is_running() && memory.outlives(now) {
+        if runs_on(inputs, stray, memory, now) {
             continue;
         }
         let steps = round.jobs.entry(stray.task).or_default();
@@ -251,7 +254,18 @@ fn sweep(
     }
 }
 
+/// Whether a container runs on that the cluster has given up without asking for its end: its task was taken for lost,
+/// or there is no record of it any more.
+fn runs_on(inputs: Inputs<'_>, container: &Container, memory: &mut Memory, now: Tick) -> bool {
+    let given_up = match inputs.assignments.get(&container.task).map(|assignment| assignment.want) {
+        Some(Want::Run | Want::Stop) => false,
+        Some(Want::Keep) | None => true,
+    };
+    given_up && container.is_running() && memory.outlives(forgotten_within(inputs.lease), now)
+}
+
 fn task_steps(
+    inputs: Inputs<'_>,
     assignment: &Assignment,
     container: Option<&Container>,
     blocked: bool,
@@ -260,11 +274,12 @@ fn task_steps(
 ) -> Vec<Step> {
     memory.observe(assignment, container.map(|container| &container.state), now);
     let wanted = assignment.want == Want::Run && !memory.phase().is_final();
-    if memory.due(now).is_some() {
-        return Vec::new();
+    if wanted {
+        memory.is_wanted();
     }
-    let running = container.is_some_and(Container::is_running);
-    if running && assignment.want == Want::Keep && memory.outlives(now) {
+    if memory.due(now).is_some()
+        || container.is_some_and(|container| runs_on(inputs, container, memory, now))
+    {
         return Vec::new();
     }
     match container.map(|container| (&container.key, container.state)) {

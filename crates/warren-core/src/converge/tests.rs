@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::Slot;
+use crate::lease::LEASES;
 use crate::spec::{
     HealthCheck, Image, Probe, RestartCondition, RestartPolicy, ServiceName, Template,
 };
@@ -41,6 +42,7 @@ struct Node {
     memories: BTreeMap<TaskId, Memory>,
     busy: BTreeSet<TaskId>,
     sweep: Sweep,
+    lease: Duration,
     now: Tick,
     wall: u64,
     /// Steps fail so long for this reason.
@@ -57,6 +59,7 @@ impl Node {
             memories: BTreeMap::new(),
             busy: BTreeSet::new(),
             sweep: Sweep::AtMost(Some(u32::MAX)),
+            lease: LEASES.lease,
             now: Tick::from_ms(1),
             wall: 0,
             broken: None,
@@ -86,6 +89,7 @@ impl Node {
             busy: &self.busy,
             epoch: 1,
             sweep: self.sweep,
+            lease: self.lease,
         };
         converge(inputs, &mut self.memories, self.now)
     }
@@ -534,6 +538,22 @@ fn stopped_tasks_keep_their_container_until_the_assignment_goes() {
     assert_eq!(node.containers, []);
 }
 
+/// How long a task runs on that the cluster has given up, in a small cluster: 3 s until the leader's word has lapsed
+/// and a second for what was late, 5 s that an answer is cached and a second more.
+const RUNS_ON: Duration = Duration::from_secs(10);
+
+/// Task 1 runs until `RUNS_ON` after it was given up, and then these steps end it.
+fn runs_on(node: &mut Node, ends: impl Fn(&[Step]) -> bool) {
+    let begun = node.now;
+    let round = node.round();
+    assert!(round.jobs.is_empty(), "{:?}", round.jobs);
+    assert_eq!(round.wake_at, Some(begun.after(RUNS_ON)));
+    assert!(node.is_running(1));
+    node.now = begun.after(RUNS_ON);
+    let round = node.round();
+    assert!(ends(&round.jobs[&TaskId(1)]), "{:?}", round.jobs);
+}
+
 // Seen on a busy machine: a node that had been taken for lost came back a second later and stopped a task to which
 // clients were still led.
 #[test]
@@ -541,13 +561,7 @@ fn a_task_that_was_taken_for_lost_runs_on_until_nobody_is_led_to_it() {
     let mut node = Node::new([1]);
     node.settle();
     node.edit(1, |assignment| assignment.want = Want::Keep);
-    let begun = node.now;
-    let round = node.round();
-    assert!(round.jobs.is_empty(), "{:?}", round.jobs);
-    assert_eq!(round.wake_at, Some(begun.after(memory::OUTLIVES)));
-    assert!(node.containers[0].is_running());
-    node.now = begun.after(memory::OUTLIVES);
-    assert!(matches!(node.round().jobs[&TaskId(1)][..], [Step::Stop(..)]));
+    runs_on(&mut node, |steps| matches!(steps, [Step::Stop(..)]));
     node.settle();
     assert!(!node.containers[0].is_running(), "kept, but stopped");
 }
@@ -559,12 +573,31 @@ fn a_task_that_nobody_knows_any_more_runs_on_as_long() {
     node.settle();
     node.assignments.remove(&TaskId(1));
     node.sweep = Sweep::AtMost(None);
-    let begun = node.now;
+    runs_on(&mut node, |steps| matches!(steps, [Step::Stop(..), Step::Remove(_)]));
+}
+
+#[test]
+fn where_nodes_beat_less_often_a_task_that_was_given_up_runs_on_longer() {
+    let mut node = Node::new([1]);
+    node.lease = LEASES.for_nodes(5_000).lease;
+    node.settle();
+    node.edit(1, |assignment| assignment.want = Want::Keep);
+    let later = RUNS_ON + (node.lease - LEASES.lease);
+    assert_eq!(node.round().wake_at, Some(node.now.after(later)), "a word holds for 15 s");
+}
+
+#[test]
+fn a_task_that_is_wanted_after_all_is_looked_after_as_any_other() {
+    let mut node = Node::new([1]);
+    node.settle();
+    let assigned = node.assignments.remove(&TaskId(1)).unwrap();
+    node.round();
+    node.assignments.insert(TaskId(1), assigned);
     let round = node.round();
-    assert!(round.jobs.is_empty(), "{:?}", round.jobs);
-    assert_eq!(round.wake_at, Some(begun.after(memory::OUTLIVES)));
-    node.now = begun.after(memory::OUTLIVES);
-    assert!(matches!(node.round().jobs[&TaskId(1)][..], [Step::Stop(..), Step::Remove(_)]));
+    assert_eq!((round.wake_at, node.status(1).detail.as_str()), (None, ""));
+    node.now = node.now.after(Duration::from_hours(1));
+    node.assignments.clear();
+    runs_on(&mut node, |steps| matches!(steps, [Step::Stop(..), Step::Remove(_)]));
 }
 
 #[test]

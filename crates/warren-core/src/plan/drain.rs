@@ -8,7 +8,7 @@ use crate::id::ServiceId;
 use crate::report::{ServiceReport, Wait, WaitReason};
 use crate::task::{Desired, Phase, StopReason};
 use crate::time::ClusterTime;
-use crate::traffic::{self, TTL, TTL_LIVE, TTL_SLACK};
+use crate::traffic::{self, TTL, TTL_LIVE, TTL_SLACK, Unheard};
 use std::time::Duration;
 
 impl Planner<'_> {
@@ -60,7 +60,7 @@ impl Planner<'_> {
         let at_rest = settled.after(TTL);
         let live = self.state.service(service).and_then(|service| service.rollout.as_ref());
         let live = live.filter(|live| live.from.is_some());
-        let heeded = traffic::heeded_within(self.state.nodes().len());
+        let heeded = Unheard::among(self.state.nodes().len()).heeded;
         let long_ones =
             live.map(|live| live.started.max(self.observed.told_from).after(heeded + TTL));
         long_ones.map_or(at_rest, |expired| at_rest.min(expired.max(settled.after(TTL_LIVE))))

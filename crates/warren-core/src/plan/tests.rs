@@ -419,7 +419,9 @@ fn a_drained_task_stops_only_after_every_ack_and_the_ttl() {
     let let_go = crate::traffic::TTL + crate::traffic::TTL_SLACK;
     let since = world.feed.state.time();
     assert!(next.wake_at.unwrap() >= since.after(let_go));
-    assert!(next.wake_at.unwrap() <= since.after(crate::traffic::patience(3) + let_go));
+    assert!(
+        next.wake_at.unwrap() <= since.after(crate::traffic::Unheard::among(3).given_up + let_go)
+    );
 }
 
 /// What a release does about a new task that has not been ready for longer than the deadline.

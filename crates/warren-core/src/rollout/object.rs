@@ -239,6 +239,15 @@ impl Rollout {
         self.eligible_ms + running
     }
 
+    /// How it ends where nothing more is to be done, and why; `None` before it goes back or is accepted.
+    #[must_use]
+    pub fn outcome(&self) -> Option<(Outcome, String)> {
+        match &self.abort {
+            Some(abort) => Some((Outcome::RolledBack, abort.reason.clone())),
+            None => self.phase.is_accepted().then(|| (Outcome::Completed, String::new())),
+        }
+    }
+
     /// How far it is, 0 to 100: the share of the new revision for a strategy with steps, else the share of its tasks.
     #[must_use]
     pub fn progress(&self, replicas: u32) -> u32 {

@@ -6,9 +6,11 @@ use super::machine::{Container, Turn};
 use crate::assignment::{Want, want};
 use crate::command::{Command, TaskEdge};
 use crate::id::{NodeId, RevisionNumber, TaskId};
+use crate::lease::LEASES;
 use crate::observed::TaskObserved;
 use crate::spec::RestartPolicy;
 use crate::task::{End, Phase};
+use crate::traffic;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,21 +40,48 @@ impl Cluster {
         };
         let gone: Vec<_> = self.containers.values().filter(gone).map(|c| c.task).collect();
         for task in gone {
-            self.containers.remove(&task);
+            self.give_up(task);
         }
         for (&task, &want) in wanted {
             match (want, self.containers.get_mut(&task)) {
                 (Want::Run, None) => self.create(task),
+                (Want::Run, Some(container)) => {
+                    if container.given_up.take().is_some() {
+                        self.say(task);
+                    }
+                }
                 (Want::Stop, None) => {
                     self.create(task);
                     self.stop(task);
                 }
                 (Want::Stop, Some(_)) => self.stop(task),
-                (Want::Keep, Some(container)) if !container.phase.is_final() => {
-                    self.containers.remove(&task);
-                }
-                (Want::Run | Want::Keep, Some(_)) | (Want::Keep, None) => {}
+                (Want::Keep, Some(container)) if !container.phase.is_final() => self.give_up(task),
+                (Want::Keep, Some(_) | None) => {}
             }
+        }
+    }
+
+    /// Nobody has asked for the end of this container, and nobody wants it any more: one that runs goes on as long as
+    /// somebody may be led to it.
+    fn give_up(&mut self, id: TaskId) {
+        let Some(container) = self.containers.get_mut(&id) else { return };
+        if container.phase != Phase::Running {
+            self.containers.remove(&id);
+        } else if container.given_up.is_none() {
+            let span = traffic::forgotten_within(LEASES.lease);
+            container.given_up = Some(self.now);
+            self.later(span, Event::Leave(id, self.now));
+        }
+    }
+
+    /// A container that was given up at `since` goes, unless it is wanted again.
+    pub(super) fn leave(&mut self, id: TaskId, since: u64) {
+        let given_up = self.containers.get(&id).and_then(|container| container.given_up);
+        if given_up == Some(since) {
+            if let Err(broken) = self.check_left(id) {
+                self.broken.get_or_insert(broken);
+            }
+            self.containers.remove(&id);
         }
     }
 
@@ -74,6 +103,7 @@ impl Cluster {
             unready_at: self.now,
             restarts: 0,
             stopping: false,
+            given_up: None,
             detail: String::new(),
             turns: first,
         };

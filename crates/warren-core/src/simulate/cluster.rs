@@ -33,6 +33,8 @@ pub(super) enum Event {
     Assign(NodeId),
     /// A container makes a turn, unless it has made another since.
     Turn(TaskId, u64, Turn),
+    /// A container goes that was given up then, unless it is wanted again.
+    Leave(TaskId, u64),
     /// An agent tells of its tasks.
     Report(NodeId),
     /// A resolver is told of a view.
@@ -344,6 +346,7 @@ impl Cluster {
             Event::View(node) => Some((*node, 2)),
             Event::Hooks => Some((NodeId(0), 3)),
             Event::Turn(..)
+            | Event::Leave(..)
             | Event::Ack(..)
             | Event::CutOff(_)
             | Event::Hello(_)
@@ -367,6 +370,7 @@ impl Cluster {
                 self.assign(node);
             }
             Event::Turn(task, turns, turn) => self.turn(task, turns, turn),
+            Event::Leave(task, since) => self.leave(task, since),
             Event::Report(node) => {
                 self.pending.remove(&(node, 1));
                 self.hear(node);

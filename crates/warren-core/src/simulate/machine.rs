@@ -104,6 +104,8 @@ pub(super) struct Container {
     pub(super) unready_at: u64,
     pub(super) restarts: u32,
     pub(super) stopping: bool,
+    /// Since when it runs on although nobody wants it.
+    pub(super) given_up: Option<u64>,
     pub(super) detail: String,
     /// Counts what it did: a turn that was planned before the last one is void.
     pub(super) turns: u64,

@@ -230,8 +230,8 @@ impl UpdateSettings {
         if self.max_surge.is_zero() && self.max_unavailable.is_zero() {
             return Err(FieldError::new(
                 BOTH_LIMITS,
-                "both are 0, so no task could ever be replaced: allow one more (--max-surge 1) or one less \
-                 (--max-unavailable 1)",
+                "both are 0, so no task could ever be replaced: allow one more (max surge 1) or one less (max \
+                 unavailable 1)",
             ));
         }
         self.check_deadlines()?;
@@ -270,7 +270,7 @@ impl UpdateSettings {
         let (healthy, progress) = (healthy.as_secs_f64(), progress.as_secs_f64());
         let problem = format!(
             "a release fails after {progress} s without progress, and a task has {healthy} s to become ready: make the \
-             first at least as long (--progress-deadline), or the second shorter (--healthy-deadline)"
+             first at least as long (the progress deadline), or the second shorter (the healthy deadline)"
         );
         Err(FieldError::new(BOTH_DEADLINES, problem))
     }

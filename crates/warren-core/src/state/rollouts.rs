@@ -418,13 +418,9 @@ impl State {
     }
 
     fn finish(&mut self, now: Now, id: ServiceId, live: &Rollout) -> Result<(), Rejection> {
-        let (outcome, reason) = match (&live.abort, live.phase) {
-            (Some(abort), _) => (Outcome::RolledBack, abort.reason.clone()),
-            (None, phase) if phase.is_accepted() => (Outcome::Completed, String::new()),
-            (None, phase) => {
-                return Err(Rejection::Stale(format!("{} is {phase}, not at its end", live.id)));
-            }
-        };
+        let (outcome, reason) = live.outcome().ok_or_else(|| {
+            Rejection::Stale(format!("{} is {}, not at its end", live.id, live.phase))
+        })?;
         self.set_split(now, id, Vec::new())?;
         self.end_rollout(now, id, outcome, reason, &Actor::warren());
         Ok(())

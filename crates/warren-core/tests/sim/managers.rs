@@ -98,7 +98,8 @@ fn draw_plain(chance: &mut Chance) -> Trouble {
         56..66 => Trouble::Stall { manager, length: back / 2 },
         66..74 => Trouble::Silence(u32::try_from(chance.between(1, 4)).unwrap()),
         74..84 => Trouble::Lose { node, up: chance.one_in(2), down: chance.one_in(2) },
-        84..90 => Trouble::Divide { node, manager, length: back },
+        84..88 => Trouble::Divide { node, manager, length: back },
+        88..92 => Trouble::Lag { node, length: back * 2 },
         _ => Trouble::Gone { node, power: chance.one_in(2), length: back },
     }
 }
@@ -260,4 +261,28 @@ fn answers_from_before_a_release_live_until_a_new_leader_has_told_of_it() {
     let lost = Trouble::Gone { node: 1, power: true, length: secs(25) };
     let crash = Trouble::CrashAll { back: secs(1) };
     all_keep_their_promises(&drained_into(update, vec![lost, crash]));
+}
+
+/// A leader that answers beats has said nothing of what a node has not heard: without the leader's word its resolver is
+/// cut off, and tasks need not wait for it for ever.
+#[test]
+fn a_node_that_hears_late_where_traffic_goes_is_without_the_leaders_word() {
+    let update = UpdateSettings { min_ready: secs(1), ..UpdateSettings::default() };
+    let mut all = drained_into(update, Vec::new());
+    all.insert(2, Happening::Trouble(Trouble::Lag { node: 1, length: secs(40) }));
+    all_keep_their_promises(&all);
+}
+
+/// A node that was thought lost comes back while its tasks are answered from caches, and others have taken their place.
+#[test]
+fn tasks_of_a_node_that_was_thought_lost_run_on_until_nobody_is_led_to_them() {
+    for length in [10, 12, 20] {
+        let update = Box::new(UpdateSettings::default());
+        all_keep_their_promises(&[
+            Happening::Op(Op::Create { replicas: 4, update }),
+            Happening::Op(Op::Wait(secs(20))),
+            Happening::Trouble(Trouble::Gone { node: 1, power: false, length: secs(length) }),
+            Happening::Op(Op::Wait(secs(40))),
+        ]);
+    }
 }

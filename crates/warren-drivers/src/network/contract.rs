@@ -7,7 +7,7 @@
     reason = "every check fails in the same way: the network broke it"
 )]
 
-use super::state::{Hop, Route, Rules};
+use super::state::{Actual, Hop, Route, Rules};
 use super::{Backend, Change, NodeNetwork, Peer, Problem, Settled, Wish, settle};
 use std::net::Ipv4Addr;
 use warren_core::id::NodeId;
@@ -62,10 +62,31 @@ async fn settled(stage: &Stage, wish: Option<&Wish>) -> Result<Settled, String> 
     settle(&*stage.network, wish).await.map_err(|error| error.to_string())
 }
 
+async fn read(stage: &Stage) -> Result<Actual, String> {
+    stage.network.read().await.map_err(|error| error.to_string())
+}
+
+async fn change(stage: &Stage, change: &Change) -> Checked {
+    stage.network.change(change).await.map_err(|error| error.to_string())
+}
+
+/// What is wished is made, and made once is made.
+async fn is_made(stage: &Stage, wish: &Wish) -> Checked {
+    let made = settled(stage, Some(wish)).await?;
+    check(made.problems.is_empty() && !made.changes.is_empty(), "it is made", &made)?;
+    is_as_wished(stage, wish).await
+}
+
+/// Nothing is to be done.
+async fn is_as_wished(stage: &Stage, wish: &Wish) -> Checked {
+    let again = settled(stage, Some(wish)).await?;
+    check(again == Settled::default(), "nothing is left to do", &again)
+}
+
 async fn nothing_is_left(stage: &Stage) -> Checked {
     let settled = settled(stage, None).await?;
     check(settled.problems.is_empty(), "all can be taken away", &settled)?;
-    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let actual = read(stage).await?;
     check(
         actual.routes.is_empty()
             && actual.tunnel.is_none()
@@ -80,11 +101,8 @@ async fn nothing_is_left(stage: &Stage) -> Checked {
 pub async fn once_is_enough(stage: Stage) -> Checked {
     for backend in [Backend::Auto, Backend::Vxlan] {
         let wish = wish(&stage, backend);
-        let first = settled(&stage, Some(&wish)).await?;
-        check(first.problems.is_empty() && !first.changes.is_empty(), "it is made", &first)?;
-        let again = settled(&stage, Some(&wish)).await?;
-        check(again == Settled::default(), "made once is made", &again)?;
-        let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+        is_made(&stage, &wish).await?;
+        let actual = read(&stage).await?;
         check(actual.forwarding && actual.rules == Rules::Right, "packets pass", &actual)?;
         let hops: Vec<Hop> = actual.routes.values().map(|route| route.hop).collect();
         let [direct, far] = [Ipv4Addr::new(198, 18, 0, 2), Ipv4Addr::new(10, 210, 3, 0)];
@@ -103,7 +121,7 @@ pub async fn what_cannot_be_reached_is_named(stage: Stage) -> Checked {
     let settled = settled(&stage, Some(&wish(&stage, Backend::HostGw))).await?;
     let named = matches!(settled.problems[..], [Problem::NotOnLink { node: NodeId(3), .. }]);
     check(named, "the peer beyond the link is named", &settled)?;
-    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let actual = read(&stage).await?;
     check(actual.routes.len() == 2 && actual.tunnel.is_none(), "the other is reached", &actual)?;
     nothing_is_left(&stage).await
 }
@@ -122,7 +140,7 @@ pub async fn peers_come_and_go(stage: Stage) -> Checked {
     wish.peers.push(peer(4, [198, 18, 0, 4], 4));
     let settled_again = settled(&stage, Some(&wish)).await?;
     check(settled_again.problems.is_empty(), "no problem", &settled_again)?;
-    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let actual = read(&stage).await?;
     let subnets: Vec<String> = actual.routes.keys().map(ToString::to_string).collect();
     let wanted = ["10.210.0.0/16", "10.210.2.0/24", "10.210.4.0/24"];
     check(subnets == wanted, "these peers", &subnets)?;
@@ -143,11 +161,8 @@ pub async fn what_was_lost_is_mended(stage: Stage) -> Checked {
     let wish = wish(&stage, Backend::Auto);
     settled(&stage, Some(&wish)).await?;
     for loss in [Change::RemoveTunnel, Change::RemoveRules] {
-        stage.network.change(&loss).await.map_err(|error| error.to_string())?;
-        let mended = settled(&stage, Some(&wish)).await?;
-        check(mended.problems.is_empty() && !mended.changes.is_empty(), "mended", &mended)?;
-        let again = settled(&stage, Some(&wish)).await?;
-        check(again == Settled::default(), "and then it is as it was", &again)?;
+        change(&stage, &loss).await?;
+        is_made(&stage, &wish).await?;
     }
     nothing_is_left(&stage).await
 }
@@ -157,15 +172,14 @@ pub async fn repeating_is_harmless(stage: Stage) -> Checked {
     let wish = wish(&stage, Backend::Auto);
     let first = settled(&stage, Some(&wish)).await?;
     let repeatable = |change: &&Change| !matches!(change, Change::MakeTunnel(_));
-    for change in first.changes.iter().filter(repeatable) {
-        stage.network.change(change).await.map_err(|error| error.to_string())?;
+    for made in first.changes.iter().filter(repeatable) {
+        change(&stage, made).await?;
     }
-    let again = settled(&stage, Some(&wish)).await?;
-    check(again == Settled::default(), "still as it was", &again)?;
+    is_as_wished(&stage, &wish).await?;
     nothing_is_left(&stage).await?;
     let subnet = wish.peers[0].subnet;
-    for change in [Change::RemoveTunnel, Change::RemoveRules, Change::RemoveRoute(subnet)] {
-        stage.network.change(&change).await.map_err(|error| error.to_string())?;
+    for removal in [Change::RemoveTunnel, Change::RemoveRules, Change::RemoveRoute(subnet)] {
+        change(&stage, &removal).await?;
     }
     nothing_is_left(&stage).await
 }
@@ -194,11 +208,8 @@ pub async fn encryption_is_made_once(stage: Stage) -> Checked {
         (Backend::Auto, Hop::Direct(Ipv4Addr::new(198, 18, 0, 2))),
     ] {
         let wish = encrypted_wish(&stage, backend);
-        let first = settled(&stage, Some(&wish)).await?;
-        check(first.problems.is_empty() && !first.changes.is_empty(), "it is made", &first)?;
-        let again = settled(&stage, Some(&wish)).await?;
-        check(again == Settled::default(), "made once is made", &again)?;
-        let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+        is_made(&stage, &wish).await?;
+        let actual = read(&stage).await?;
         let hops: Vec<Hop> = actual.routes.values().map(|route| route.hop).collect();
         check(hops == [Hop::Nowhere, near, Hop::Wire], "each peer by its way", &hops)?;
         let own = actual.wire.map(|wire| WireGuard { key: wire.key, port: wire.port });
@@ -231,7 +242,7 @@ pub async fn encrypted_peers_come_and_go(stage: Stage) -> Checked {
     check(follows && renewed.problems.is_empty(), "only the key is another", &renewed)?;
     wish.peers.remove(1);
     settled(&stage, Some(&wish)).await?;
-    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let actual = read(&stage).await?;
     let keys: Vec<_> = actual.wire_peers.keys().copied().collect();
     check(keys == [WireGuardKey([2; 32])] && actual.routes.len() == 2, "one is left", &actual)?;
     nothing_is_left(&stage).await
@@ -244,7 +255,7 @@ pub async fn encrypted_or_not_at_all(stage: Stage) -> Checked {
     let first = settled(&stage, Some(&wish)).await?;
     let named = matches!(first.problems[..], [Problem::NotEncrypted { node: NodeId(2), .. }]);
     check(named, "the peer without a key is named", &first)?;
-    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let actual = read(&stage).await?;
     check(!actual.routes.contains_key(&wish.peers[0].subnet), "nothing leads there", &actual)?;
     wish.backend = Backend::Auto;
     wish.peers[0].encryption.only = true;
@@ -254,7 +265,7 @@ pub async fn encrypted_or_not_at_all(stage: Stage) -> Checked {
     wish.backend = Backend::WireGuard;
     let untold = settled(&stage, Some(&wish)).await?;
     check(untold.problems == [Problem::Untold], "nobody knows this node's key", &untold)?;
-    let actual = stage.network.read().await.map_err(|error| error.to_string())?;
+    let actual = read(&stage).await?;
     check(actual.wire.is_none() && actual.routes.len() == 1, "nobody is reached", &actual)?;
     nothing_is_left(&stage).await
 }
@@ -264,19 +275,15 @@ pub async fn encryption_is_mended(stage: Stage) -> Checked {
     let wish = encrypted_wish(&stage, Backend::WireGuard);
     let first = settled(&stage, Some(&wish)).await?;
     let repeatable = |change: &&Change| matches!(change, Change::SetWirePeer(..));
-    for change in first.changes.iter().filter(repeatable) {
-        stage.network.change(change).await.map_err(|error| error.to_string())?;
+    for made in first.changes.iter().filter(repeatable) {
+        change(&stage, made).await?;
     }
-    let again = settled(&stage, Some(&wish)).await?;
-    check(again == Settled::default(), "still as it was", &again)?;
+    is_as_wished(&stage, &wish).await?;
     for loss in [Change::RemoveWirePeer(WireGuardKey([2; 32])), Change::RemoveWire] {
         for _ in 0..2 {
-            stage.network.change(&loss).await.map_err(|error| error.to_string())?;
+            change(&stage, &loss).await?;
         }
-        let mended = settled(&stage, Some(&wish)).await?;
-        check(mended.problems.is_empty() && !mended.changes.is_empty(), "mended", &mended)?;
-        let again = settled(&stage, Some(&wish)).await?;
-        check(again == Settled::default(), "and then it is as it was", &again)?;
+        is_made(&stage, &wish).await?;
     }
     nothing_is_left(&stage).await
 }

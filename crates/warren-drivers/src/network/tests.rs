@@ -13,6 +13,18 @@ fn owner() -> Owner {
     Owner { tag: "0123abcd".into(), pool: "10.210.0.0/16".parse().unwrap() }
 }
 
+fn peer(node: u64, address: [u8; 4], third: u8) -> Peer {
+    let subnet = format!("10.210.{third}.0/24").parse().unwrap();
+    let encryption = Encryption::default();
+    Peer { node: NodeId(node), address: Ipv4Addr::from(address), subnet, encryption }
+}
+
+/// What a node wishes that has the first subnet and does not encrypt.
+fn wish(backend: Backend, peers: Vec<Peer>) -> Wish {
+    let (address, subnet) = (contract::ADDRESS, "10.210.0.0/24".parse().unwrap());
+    Wish { owner: owner(), backend, address, subnet, wire: None, peers }
+}
+
 fn machine() -> Actual {
     let link = "198.18.0.0/24".parse().unwrap();
     let uplink = Uplink { index: 2, name: "eth0".into(), link, mtu: 1500 };
@@ -64,13 +76,9 @@ fn any_wish() -> impl Strategy<Value = Wish> {
     });
     let peers = prop::collection::vec(peer, 0..6);
     let own = prop_oneof![4 => Just(contract::ADDRESS), 1 => address()];
-    (backend, own, wireguard(), peers).prop_map(|(backend, address, wire, peers)| Wish {
-        owner: owner(),
-        backend,
-        address,
-        subnet: "10.210.0.0/24".parse().unwrap(),
-        wire: wire.filter(|_| backend.may_encrypt()),
-        peers,
+    (backend, own, wireguard(), peers).prop_map(|(backend, address, wire, peers)| {
+        let wire = wire.filter(|_| backend.may_encrypt());
+        Wish { address, wire, ..wish(backend, peers) }
     })
 }
 
@@ -288,20 +296,7 @@ proptest! {
 
 #[test]
 fn a_route_takes_the_bridge_s_address_once_it_is_there() {
-    let peer = Peer {
-        node: NodeId(2),
-        address: Ipv4Addr::new(198, 18, 0, 2),
-        subnet: "10.210.2.0/24".parse().unwrap(),
-        encryption: Encryption::default(),
-    };
-    let wish = Wish {
-        owner: owner(),
-        backend: Backend::Auto,
-        address: contract::ADDRESS,
-        subnet: "10.210.0.0/24".parse().unwrap(),
-        wire: None,
-        peers: vec![peer],
-    };
+    let wish = wish(Backend::Auto, vec![peer(2, [198, 18, 0, 2], 2)]);
     let mut actual = carried_out(&plan(Some(&wish), &machine()), machine());
     let bridge = Uplink { index: 3, name: "br-1".into(), link: wish.subnet, mtu: 1500 };
     actual.addresses.insert(Ipv4Addr::new(10, 210, 0, 1), bridge);
@@ -316,20 +311,8 @@ fn a_route_takes_the_bridge_s_address_once_it_is_there() {
 
 #[tokio::test]
 async fn a_kernel_without_tunnels_is_named_once_and_the_link_still_works() {
-    let peer = |node, address: [u8; 4], third: u8| Peer {
-        node: NodeId(node),
-        address: Ipv4Addr::from(address),
-        subnet: format!("10.210.{third}.0/24").parse().unwrap(),
-        encryption: Encryption::default(),
-    };
-    let wish = Wish {
-        owner: owner(),
-        backend: Backend::Auto,
-        address: contract::ADDRESS,
-        subnet: "10.210.0.0/24".parse().unwrap(),
-        wire: None,
-        peers: vec![peer(2, [198, 18, 0, 2], 2), peer(3, [198, 18, 9, 3], 3)],
-    };
+    let peers = vec![peer(2, [198, 18, 0, 2], 2), peer(3, [198, 18, 9, 3], 3)];
+    let wish = wish(Backend::Auto, peers);
     let network = Fake::without_vxlan(machine());
     let settled = settle(&network, Some(&wish)).await.unwrap();
     let [problem] = &settled.problems[..] else { panic!("{:?}", settled.problems) };
@@ -380,20 +363,7 @@ fn containers_leave_room_for_the_tunnel() {
 
 #[tokio::test]
 async fn a_machine_without_wireguard_is_named_once_with_the_way_out() {
-    let peer = Peer {
-        node: NodeId(2),
-        address: Ipv4Addr::new(198, 18, 0, 2),
-        subnet: "10.210.2.0/24".parse().unwrap(),
-        encryption: Encryption::default(),
-    };
-    let wish = Wish {
-        owner: owner(),
-        backend: Backend::WireGuard,
-        address: contract::ADDRESS,
-        subnet: "10.210.0.0/24".parse().unwrap(),
-        wire: None,
-        peers: vec![peer],
-    };
+    let wish = wish(Backend::WireGuard, vec![peer(2, [198, 18, 0, 2], 2)]);
     let network = Fake::new(machine());
     let settled = settle(&network, Some(&wish)).await.unwrap();
     let [problem] = &settled.problems[..] else { panic!("{:?}", settled.problems) };

@@ -26,7 +26,7 @@ impl Api {
         };
         let cluster = state.cluster().ok_or_else(|| missing("identity"))?;
         state.trust().ok_or_else(|| missing("authority"))?;
-        let key = self.backend.info.seal.borrow().clone().ok_or_else(|| missing("key"))?;
+        let key = self.backend.vault.key()?;
         let failed = |why: String| ApiError::new(Code::Internal, why);
         // Tens of megabytes take a while: not on a thread that others wait for.
         let read = Arc::clone(&state);

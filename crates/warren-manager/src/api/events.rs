@@ -69,6 +69,16 @@ impl Api {
             let error = ApiError::new(Code::OutOfRange, message);
             return Err(error.hint("list anew, then watch without a revision"));
         }
+        // What changes nothing has a place in the log too, and may have been shown as the newest.
+        let newest = state.applied().max(self.backend.raft.status().applied);
+        if cursor > newest {
+            let message =
+                format!("nothing has happened yet at revision {cursor}: the newest is {newest}");
+            let error = ApiError::new(Code::OutOfRange, message);
+            return Err(error.hint(
+                "is it a revision of another cluster? Leave it out to see all that is kept",
+            ));
+        }
         Ok(Watch {
             states: self.backend.raft.state(),
             shutdown: self.backend.shutdown.clone(),

@@ -55,7 +55,6 @@ use warren_core::report::Report;
 use warren_core::time::ClusterTime;
 use warren_raft::{Leadership, Raft};
 use warren_wire::status::{ApiError, Code};
-use warren_wire::trust::SealKey;
 use warren_wire::v1;
 use warren_wire::view::Sources;
 
@@ -71,8 +70,6 @@ pub struct Info {
     pub version: String,
     /// Where the resolvers of its node listen.
     pub dns_addresses: watch::Receiver<Vec<String>>,
-    /// What opens the cluster's sealed data, once this manager has it.
-    pub seal: watch::Receiver<Option<SealKey>>,
 }
 
 /// What the API stands on.
@@ -83,7 +80,7 @@ pub struct Backend {
     pub published: watch::Receiver<Option<Arc<Published>>>,
     /// The way into nodes.
     pub reach: Arc<dyn Reach>,
-    /// Seals secrets.
+    /// The way into what is sealed.
     pub vault: Vault,
     /// What this manager says of itself.
     pub info: Info,

@@ -156,7 +156,7 @@ fn limits_that_let_nothing_be_replaced_are_refused_with_the_way_out() {
     let error = spec::parse(spec).unwrap_err();
     assert_eq!(error.field, "update_config.max_surge, max_unavailable");
     assert!(error.problem.starts_with("both are 0"), "{error}");
-    assert!(error.problem.contains("--max-surge 1"), "{error}");
+    assert!(error.problem.contains("max surge 1"), "{error}");
 }
 
 #[test]
@@ -167,6 +167,6 @@ fn the_sugar_of_canaries_is_refused_beside_another_strategy() {
     for strategy in [Strategy::Rolling, Strategy::BlueGreen, Strategy::Recreate] {
         let error = update::check_sugar(&config, strategy).unwrap_err();
         assert_eq!(error.field, "canary_steps");
-        assert!(error.problem.contains("--strategy canary"), "{error}");
+        assert!(error.problem.contains("the strategy canary"), "{error}");
     }
 }

@@ -113,8 +113,7 @@ pub fn check_sugar(config: &v1::UpdateConfig, strategy: Strategy) -> Result<(), 
         None => Ok(()),
         Some((field, _)) => {
             let problem = format!(
-                "only a canary has that, and the strategy is {strategy}: ask for canary (--strategy canary, \
-                 update.strategy: canary), or leave it out"
+                "only a canary has that, and the strategy is {strategy}: ask for the strategy canary, or leave it out"
             );
             Err(FieldError::new(*field, problem))
         }

@@ -24,6 +24,10 @@ pub struct Restore {
     /// Which manager of the old cluster this machine becomes [default: the one that gave the backup]
     #[arg(long = "as", value_name = "NODE")]
     node: Option<NodeId>,
+    /// The epoch to begin at least, where this backup or an older one was restored before: one more than that restore
+    /// said, so that workers which have heard of it tell the two apart
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    epoch: u32,
     /// What keeps the cluster's state: redb or sled
     #[arg(long, value_name = "STORE", default_value = "redb")]
     store: String,
@@ -43,6 +47,7 @@ impl Restore {
             term: opened.header.term,
             node: self.node,
             from: opened.header.node,
+            epoch: self.epoch,
             store: self.store,
         };
         let restored = node::restore(&dir, opened.state, wanted).await?;

@@ -32,6 +32,8 @@ pub enum Config {
     #[command(visible_alias = "list")]
     Ls(Ls),
     /// Show a config with its content, its versions, and which services use it
+    ///
+    /// A content that is no text is not shown to people; JSON and YAML have it in base64, as `content_base64`.
     Inspect(inspect::Inspect),
     /// Take a config away with all its versions
     ///

@@ -107,6 +107,7 @@ impl Simulate {
             Failure::new(Exit::Failed, format!("{name}: nothing to simulate: {why}"))
         })?;
         notes.dedup();
+        check_versions(&simulation.faults, &course)?;
         notes.extend(unused(&simulation.faults, &course));
         let played = Played::new(&name, simulation.nodes, &course, notes);
         output::print(self.output.output, &played, show::page)?;
@@ -172,19 +173,24 @@ fn model(mut spec: v1::ServiceSpec, notes: &mut Vec<String>) -> Outcome<ServiceS
     })
 }
 
-/// Faults that could not show.
+/// Refuses faults of versions that the release has nothing to do with.
+fn check_versions(faults: &[(String, Fault)], course: &Course) -> Outcome {
+    let (from, to) = (course.from, course.to);
+    for (text, fault) in faults {
+        if let Fault::Behave { revision, .. } = fault
+            && ![from, to].contains(revision)
+        {
+            return Err(Failure::usage(format!("--fault {text}: {revision} is no part of it"))
+                .hint(format!("the release goes from {from} to {to}: name one of them")));
+        }
+    }
+    Ok(())
+}
+
+/// Faults that came too late to show.
 fn unused(faults: &[(String, Fault)], course: &Course) -> Vec<String> {
-    let note = |(text, fault): &(String, Fault)| match fault {
-        Fault::Behave { revision, .. } if ![course.from, course.to].contains(revision) => {
-            let (from, to) = (course.from, course.to);
-            Some(format!("--fault {text}: {revision} is no part of it, only {from} and {to} are"))
-        }
-        fault if fault.at() > course.lasted => {
-            Some(format!("--fault {text}: the release was over before"))
-        }
-        _ => None,
-    };
-    faults.iter().filter_map(note).collect()
+    let late = faults.iter().filter(|(_, fault)| fault.at() > course.lasted);
+    late.map(|(text, _)| format!("--fault {text}: the release was over before")).collect()
 }
 
 /// The exit code that the release itself would end with.

@@ -11,8 +11,9 @@ use crate::simulate::machine::ms;
 use crate::spec::{Mode, Strategy};
 use crate::state::State;
 use crate::task::{Desired, StopReason, Task};
-use crate::traffic::{self, TRAFFIC_LATE, TTL_SLACK};
+use crate::traffic::{TRAFFIC_LATE, TRAFFIC_LEASE, TTL_SLACK, Unheard};
 use crate::units::Weight;
+use std::time::Duration;
 
 impl Cluster {
     pub(super) fn check_tasks(&self, before: &State, command: &Command) -> Checked {
@@ -162,23 +163,35 @@ impl Cluster {
             if !runs || heard.is_some_and(|heard| heard.ready_since.is_none()) {
                 continue;
             }
-            for machine in self.machines.values().filter(|machine| machine.up) {
-                let resolver = &machine.resolver;
-                // It is waited for until its node is down; by then it has not had the leader's word for long.
-                let given_up = ms(traffic::patience(self.state.nodes().len()) - TRAFFIC_LATE);
-                if resolver.cut_since.is_some_and(|at| self.now >= at + given_up) {
-                    continue;
-                }
-                let names = resolver.answered().contains_key(&task.id);
-                let about = || format!("{} is still answered by {}", task.id, machine.name);
-                ensure(!names, "I6: no task stops before it is out of traffic", about)?;
-                let expires = resolver.expires.get(&task.id).copied().unwrap_or(0);
-                let late = if expires == 0 { 0 } else { expires + ms(TTL_SLACK) };
-                let left = late.saturating_sub(self.now);
-                let about =
-                    || format!("{} is cached for another {left} ms from {}", task.id, machine.name);
-                ensure(left == 0, "I6: no task stops before caches let go", about)?;
+            // Who hears nothing is waited for until its node is down; by then it has not had the leader's word for
+            // long.
+            let given_up = Unheard::among(self.state.nodes().len()).given_up - TRAFFIC_LATE;
+            self.check_forgotten(task.id, given_up)?;
+        }
+        Ok(())
+    }
+
+    /// I6, for a container whose node has heard that it was given up: it ran on until nobody was led to it any more. A
+    /// resolver without the leader's word goes on to name it.
+    pub(in crate::simulate) fn check_left(&self, task: TaskId) -> Checked {
+        self.check_forgotten(task, TRAFFIC_LEASE)
+    }
+
+    /// Nobody is led to a task any more, but by resolvers that have heard nothing of a leader for `silence`.
+    fn check_forgotten(&self, task: TaskId, silence: Duration) -> Checked {
+        for machine in self.machines.values().filter(|machine| machine.up) {
+            let resolver = &machine.resolver;
+            if resolver.cut_since.is_some_and(|at| self.now >= at + ms(silence)) {
+                continue;
             }
+            let names = resolver.answered().contains_key(&task);
+            let about = || format!("{task} is still answered by {}", machine.name);
+            ensure(!names, "I6: no task stops before it is out of traffic", about)?;
+            let expires = resolver.expires.get(&task).copied().unwrap_or(0);
+            let late = if expires == 0 { 0 } else { expires + ms(TTL_SLACK) };
+            let left = late.saturating_sub(self.now);
+            let about = || format!("{task} is cached for another {left} ms from {}", machine.name);
+            ensure(left == 0, "I6: no task stops before caches let go", about)?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! Agents and their sessions. A session keeps messages in order, or breaks; an agent goes on without one, and dials one
-//! manager after the other until somebody takes it on who believes to lead.
+//! Agents and their sessions. A session keeps messages in order, or breaks; but where traffic goes comes last of all,
+//! and everything else overtakes it. An agent goes on without a session, and dials one manager after the other until
+//! somebody takes it on who believes to lead.
 
 use super::hub::Hub;
 use super::{Event, Fleet};
@@ -79,6 +80,8 @@ struct Link {
     heard: u64,
     /// When the last message of each direction arrives: none overtakes another.
     last: (u64, u64),
+    /// When the last message arrives of where traffic goes: that waits until there is nothing else to say.
+    last_view: u64,
     /// Directions in which nothing arrives any more.
     lost: (bool, bool),
 }
@@ -94,6 +97,8 @@ pub(super) struct Agent {
     pub(super) cut_from: Option<usize>,
     /// Directions, towards and from the leader, in which the next message and all after it get lost.
     pub(super) loses: (bool, bool),
+    /// Until when nothing of where traffic goes arrives.
+    pub(super) lags_until: u64,
     at: u64,
     pub(super) wants: Arc<Wants>,
     seq: u64,
@@ -134,8 +139,15 @@ impl Fleet {
         agent.next = manager + 1;
         agent.links += 1;
         let (id, now) = (agent.links, self.world.now);
-        let link =
-            Link { id, manager, opened: None, heard: now, last: (0, 0), lost: (false, false) };
+        let link = Link {
+            id,
+            manager,
+            opened: None,
+            heard: now,
+            last: (0, 0),
+            last_view: 0,
+            lost: (false, false),
+        };
         agent.link = Some(link);
         self.later(LEASE, Event::Silent(node, id));
         if self.passes(node, manager) {
@@ -210,8 +222,14 @@ impl Fleet {
         let link = agent.link.as_mut().filter(|l| l.id == id && l.manager == manager);
         let Some(link) = link else { return };
         link.lost.1 |= agent.loses.1;
-        link.last.1 = link.last.1.max(now + ms(wait));
-        let wait = Duration::from_millis(link.last.1 - now);
+        let mut at = link.last.1.max(now + ms(wait));
+        if matches!(what, Down::View(_)) {
+            at = at.max(link.last_view).max(agent.lags_until);
+            link.last_view = at;
+        } else {
+            link.last.1 = at;
+        }
+        let wait = Duration::from_millis(at - now);
         self.later(wait, Event::Down { node, id, manager, what });
     }
 
@@ -305,7 +323,10 @@ impl Fleet {
         let Some(agent) = self.agents.get_mut(&node) else { return };
         let runs = |c: &&Container| c.node == node && c.phase == Phase::Running;
         let running: Vec<_> = self.world.containers.values().filter(runs).map(|c| c.task).collect();
-        let stops = running.iter().filter(|task| wants.get(task) != Some(&Want::Run)).count();
+        // What has been given up already is none that it stops.
+        let ran = |task: &TaskId| agent.at == 0 || agent.wants.get(task) == Some(&Want::Run);
+        let stops = |task: &&TaskId| ran(task) && wants.get(task) != Some(&Want::Run);
+        let stops = running.iter().filter(stops).count();
         let most = match allowed {
             Some(allowed) => allowed,
             None if at < agent.at => 0,
@@ -358,10 +379,13 @@ impl Fleet {
         else {
             return;
         };
+        let wants = Arc::clone(&agent.wants);
         let Some(machine) = self.world.machines.get_mut(&node) else { return };
         let unsaid = std::mem::take(&mut machine.unsaid);
         let containers = unsaid.iter().filter_map(|task| self.world.containers.get(task));
-        let tasks: Vec<_> = containers.map(|found| (found.task, status(found))).collect();
+        let tasks: Vec<_> = containers
+            .map(|found| (found.task, status(found, wants.get(&found.task) == Some(&Want::Run))))
+            .collect();
         agent.seq += 1;
         let seq = agent.seq;
         if agent.unacked.is_empty() {
@@ -443,8 +467,8 @@ impl Fleet {
     }
 }
 
-/// How a task is, as its node says.
-fn status(container: &Container) -> Status {
+/// How a task is, as its node says: one that is not to run gets no traffic, however it is.
+fn status(container: &Container, wanted: bool) -> Status {
     let end = container.phase.is_final().then(|| End {
         code: (container.phase == Phase::Failed).then_some(1),
         out_of_memory: false,
@@ -452,7 +476,7 @@ fn status(container: &Container) -> Status {
     });
     Status {
         phase: container.phase,
-        ready: container.ready,
+        ready: container.ready && wanted,
         healthy: None,
         restarts: container.restarts,
         waiting: false,

@@ -61,6 +61,8 @@ pub(super) struct Hub {
     pub(super) observer: Observer,
     pub(super) warm: bool,
     pub(super) sessions: BTreeMap<NodeId, Session>,
+    /// The newest status of each node: an older one that comes again says nothing.
+    newest: BTreeMap<NodeId, u64>,
     /// The round of planning that is on its way into the log.
     planned: Option<u64>,
     failed: u32,
@@ -95,6 +97,7 @@ impl Fleet {
             observer,
             warm: false,
             sessions: BTreeMap::new(),
+            newest: BTreeMap::new(),
             planned: None,
             failed: 0,
             not_before: 0,
@@ -253,7 +256,10 @@ impl Fleet {
                 self.tell(manager, node, Down::BeatAck { sent, epoch });
             }
             Up::Status { seq, tasks } => {
-                for report in tasks {
+                let newest = hub.newest.entry(node).or_default();
+                let is_new = seq > *newest;
+                *newest = seq.max(*newest);
+                for report in tasks.into_iter().filter(|_| is_new) {
                     if hub.observer.report(&state, node, &report, time) {
                         hub.gathered.add(&state, node, report);
                     }

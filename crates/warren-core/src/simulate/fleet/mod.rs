@@ -251,6 +251,7 @@ impl Fleet {
     fn happens(&mut self, event: WorldEvent) {
         match event {
             WorldEvent::Turn(task, turns, turn) => self.world.turn(task, turns, turn),
+            WorldEvent::Leave(task, since) => self.world.leave(task, since),
             WorldEvent::CutOff(node) => self.world.cut_off(node),
             WorldEvent::Report(node) => {
                 self.world.pending.remove(&(node, 1));
@@ -317,7 +318,7 @@ impl Fleet {
             let session = hub.filter(|hub| hub.warm).and_then(|hub| hub.sessions.get(node));
             let agent = self.agents.get(node);
             let hears = session.zip(agent).zip(leader).is_some_and(|((session, agent), leader)| {
-                machine.reaches && agent.is_with(leader, session.id)
+                machine.reaches && agent.lags_until <= now && agent.is_with(leader, session.id)
             });
             if hears && (!machine.session || led != self.led) {
                 machine.session_since = now;

@@ -90,6 +90,13 @@ pub enum Trouble {
         /// What the leader says.
         down: bool,
     },
+    /// What the leader says of where traffic goes reaches a node late; everything else goes on.
+    Lag {
+        /// Which.
+        node: usize,
+        /// For how long.
+        length: Duration,
+    },
     /// A node does not reach one manager.
     Divide {
         /// Which.
@@ -156,9 +163,10 @@ impl Fleet {
                 found.stalled_until = found.stalled_until.max(until);
             }
             Trouble::Silence(count) => self.silences = *count,
-            Trouble::Lose { .. } | Trouble::Divide { .. } | Trouble::Gone { .. } => {
-                self.trouble_node(trouble);
-            }
+            Trouble::Lose { .. }
+            | Trouble::Lag { .. }
+            | Trouble::Divide { .. }
+            | Trouble::Gone { .. } => self.trouble_node(trouble),
         }
     }
 
@@ -170,6 +178,13 @@ impl Fleet {
                     agent.loses = (*up, *down);
                 }
                 self.later(Duration::from_millis(500), Event::Reach(node));
+            }
+            Trouble::Lag { node, length } => {
+                let until = self.world.now + ms(*length);
+                let Some(node) = self.node(*node) else { return };
+                if let Some(agent) = self.agents.get_mut(&node) {
+                    agent.lags_until = until;
+                }
             }
             Trouble::Divide { node, manager, length } => {
                 let manager = self.named(*manager);
@@ -238,7 +253,8 @@ impl Fleet {
         }
     }
 
-    /// Everything is whole again: every manager and machine runs and is reached, every disk and every message goes on.
+    /// Everything is whole again: every manager and machine runs and is reached, and every disk goes on. What is on its
+    /// way comes when it comes.
     pub fn mend(&mut self) {
         self.silences = 0;
         self.ambushes.clear();

@@ -58,6 +58,17 @@ async fn events_come_in_order_once_and_by_whole_entries() {
 }
 
 #[tokio::test]
+async fn a_place_that_is_not_reached_yet_is_refused() {
+    let cluster = Cluster::start().await;
+    let newest = cluster.raft.status().applied.0;
+    assert_eq!(all(&cluster, after(newest, false)).await, []);
+    let error = refusal(cluster.events().watch_events(after(newest + 1_000, true)).await);
+    assert_eq!(error.code, Code::OutOfRange);
+    assert!(error.message.contains(&format!("the newest is {newest}")), "{}", error.message);
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_place_that_is_no_longer_kept_is_refused() {
     let cluster = Cluster::start().await;
     let node = cluster.node("one").await;

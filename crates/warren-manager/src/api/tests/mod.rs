@@ -79,11 +79,7 @@ impl Cluster {
             raft: raft.clone(),
             published: seen,
             reach: Arc::clone(&nodes) as Arc<dyn Reach>,
-            info: Info {
-                version: "1.2.3".to_owned(),
-                dns_addresses: watch::channel(Vec::new()).1,
-                seal: watch::channel(None).1,
-            },
+            info: Info { version: "1.2.3".to_owned(), dns_addresses: watch::channel(Vec::new()).1 },
             vault: crate::Vault::default(),
             shutdown: shutdown.clone(),
         });

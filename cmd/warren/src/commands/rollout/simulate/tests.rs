@@ -55,13 +55,24 @@ fn a_simulated_release_reads_as_one_that_was_watched() {
 }
 
 #[test]
+fn a_fault_of_a_version_that_is_no_part_of_the_release_is_refused() {
+    let (_, course) = played(&[]);
+    let faults = |text| [fault(text).unwrap()];
+    assert!(check_versions(&faults("crash:v1"), &course).is_ok());
+    assert!(check_versions(&faults("node-loss@59m"), &course).is_ok());
+    let refused = check_versions(&faults("crash:v7"), &course).unwrap_err();
+    assert_eq!(refused.exit, Exit::Usage as u8);
+    let told = refused.to_string();
+    assert!(told.contains("v7 is no part") && told.contains("from v1 to v2"), "{told}");
+}
+
+#[test]
 fn a_simulation_ends_as_the_release_does_and_says_which_faults_did_not_show() {
-    let (bad, course) = played(&["crash:v2@100%", "crash:v7", "node-loss@59m"]);
+    let (bad, course) = played(&["crash:v2@100%", "node-loss@59m"]);
     let failure = verdict("web", &course).unwrap_err();
     assert_eq!(failure.exit, Exit::RolledBack as u8, "{failure}");
     assert!(failure.message.starts_with("web: simulated: rolled back after "), "{failure}");
     let text = show::page(&bad);
-    assert!(text.contains("note: --fault crash:v7: v7 is no part of it, only v1 and v2 are"));
     assert!(text.contains("note: --fault node-loss@59m: the release was over before"), "{text}");
     let exit = |finish| verdict("web", &Course { finish, ..course.clone() }).unwrap_err().exit;
     let ended = |outcome| Finish::Ended { outcome, reason: String::new() };
