@@ -58,7 +58,7 @@ pub enum OnEnd {
 
 impl TaskKind {
     /// All of them, in the order in which they are told to stop.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Lead,
         Self::Api,
         Self::Port,

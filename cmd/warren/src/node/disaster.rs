@@ -306,6 +306,7 @@ mod tests {
             version: "0".to_owned(),
             level: warren_core::level::Level::OURS,
             encryption: warren_core::node::Encryption::default(),
+            probe_port: 0,
         };
         let (key, labels) = ("key".to_owned(), std::collections::BTreeMap::new());
         let (role, facts) = (Role::Manager, Box::new(facts));

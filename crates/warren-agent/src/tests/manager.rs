@@ -256,6 +256,7 @@ impl Session {
                 .await;
             }
             FromAgent::RelayReply(reply) => self.replies.push(reply),
+            FromAgent::Probed(_) => {}
             FromAgent::TrafficApplied(applied) => self.traffic = Some(applied.epoch),
         }
     }

@@ -139,7 +139,6 @@ pub(crate) fn options(dir: &Path, socket: PathBuf) -> Options {
             probe_port: 0,
         },
         encryption: watch::channel(Encryption::default()).1,
-        probe_port: 0,
         manager: false,
         subnet: None,
         labels: BTreeMap::new(),
