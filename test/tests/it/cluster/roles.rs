@@ -36,8 +36,11 @@ async fn a_worker_without_a_free_port_stays_one_until_it_can_be_a_manager() {
 async fn taken_port() -> anyhow::Result<()> {
     let manager = Node::start_with(Runtime::Process, &["--hostname", "m1"]).await?;
     let mut worker = joined(&manager, "worker", "w1").await?;
-    let other =
-        TcpListener::bind(option(&worker, "--listen")?).context("a worker listens nowhere")?;
+    let port = option(&worker, "--listen")?;
+    // A worker wants its port to prove that it lives, and does its work where another has it.
+    worker.crash()?;
+    let other = TcpListener::bind(port).context("nobody has the port")?;
+    worker.resume().await?;
     manager.ok(&["node", "promote", "w1"]).await?;
     wait::until("it says what is in its way", SOON, async || {
         let node = node_named(&manager, "w1").await?;
