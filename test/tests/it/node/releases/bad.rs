@@ -1,7 +1,7 @@
 //! Bad versions: each goes by itself, and nobody notices but the operator.
 
 use anyhow::ensure;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use warren_test::cluster::Runtime;
 use warren_test::release::{Change, Web, steps};
@@ -64,6 +64,8 @@ async fn is_refused(stage: &Stage, web: &Web) -> anyhow::Result<()> {
     web.update(&Change { version: "v2", strategy, config, ..Change::default() }).await?;
     stage.load.answered_by(&web.name, "v2").await?;
     let (mut asker, _) = gatekeeper.accept().await?;
+    // An answer before the question is none to who asks.
+    ensure!(asker.read(&mut [0; 4096]).await? > 0, "it asks");
     asker.write_all(b"HTTP/1.1 409 Conflict\r\nContent-Length: 8\r\n\r\ntoo soon").await?;
     let rollout = web.end().await?;
     ensure!(rollout.outcome == "rolled-back" && rollout.trigger == "hook", "{rollout:#?}");
