@@ -125,8 +125,8 @@ impl Link {
         answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.node.0, error)))
     }
 
-    /// openraft takes a log that became shorter for an error of its own, and stops: it is not told. Nothing more is said
-    /// to that manager.
+    /// openraft takes a log that became shorter for an error of its own, and stops: it is not told. Nothing more is
+    /// said to that manager.
     fn has_lost<E: Error>(&self, entry: u64) -> RPCError<u64, Peer, E> {
         let node = self.node;
         tracing::error!(

@@ -79,11 +79,11 @@ impl Desk {
         keep: watch::Sender<Arc<Cached>>,
     ) -> Self {
         let (places, places_news) = watch::channel(Arc::default());
-        let witness = Witness::new(options.dialer.clone());
         let (hello, _) = watch::channel(v1::Hello::default());
         publish.traffic.send_replace(Arc::clone(&cached.traffic));
         publish.membership.send_replace(cached.membership.clone());
         let desk = Self {
+            witness: Witness::new(options.dialer.clone()),
             options,
             boot,
             book: Book::new(cached.revision, Arc::clone(&cached.assignments)),
@@ -101,7 +101,6 @@ impl Desk {
             answered: Tick::default(),
             word: Word::default(),
             relays: Relays::new(places_news),
-            witness,
             load: LoadMeter::default(),
             recent: cached.images.clone(),
             known_managers: cached.managers.clone(),
