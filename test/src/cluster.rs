@@ -224,7 +224,6 @@ impl Node {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait()?
             {
-                // Waiting on would only hide why.
                 return Ok(Err(anyhow::anyhow!("warren up ended: {status}")));
             }
             let (status, text) = http::get(self.http_address()?, "/readyz").await?;
@@ -414,6 +413,11 @@ impl Node {
         .await?;
         self.child = None;
         Ok(status)
+    }
+
+    /// Listens there from its next start on.
+    pub fn listen_at(&mut self, address: &str) {
+        self.listen = Some(address.to_owned());
     }
 
     /// Where other nodes reach it, once it has run as a manager.

@@ -39,7 +39,8 @@ async fn taken_port() -> anyhow::Result<()> {
     let port = option(&worker, "--listen")?;
     // A worker wants its port to prove that it lives, and does its work where another has it.
     worker.crash()?;
-    let other = TcpListener::bind(port).context("nobody has the port")?;
+    let other = TcpListener::bind(&port).context("nobody has the port")?;
+    worker.listen_at(&port);
     worker.resume().await?;
     manager.ok(&["node", "promote", "w1"]).await?;
     wait::until("it says what is in its way", SOON, async || {
