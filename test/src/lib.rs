@@ -14,6 +14,7 @@ pub mod gate;
 pub mod history;
 pub mod http;
 pub mod image;
+pub mod leaders;
 pub mod load;
 pub mod pool;
 pub mod reference;

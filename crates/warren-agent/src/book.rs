@@ -53,10 +53,10 @@ impl Book {
     }
 
     /// Takes over all assignments, unless that would stop more of the `running` tasks than it may: the message may name
-    /// how many; else it is [`brake`], and none where the message is older than what is held. What was not to run
-    /// before is none that it stops: it is on its way out already, or a stray, and those have a brake of their own.
-    /// Where it is `strange`, that is the cluster was restored since, nor are tasks that it does not name: they are
-    /// left alone, and its revision begins a new count.
+    /// how many; else it is [`brake`]. Where the message is older than what is held it is none, whatever it names. What
+    /// was not to run before is none that it stops: it is on its way out already, or a stray, and those have a brake of
+    /// their own. Where it is `strange`, that is the cluster was restored since, nor are tasks that it does not name:
+    /// they are left alone, and its revision begins a new count.
     pub(crate) fn full(
         &mut self,
         full: v1::Full,
@@ -80,8 +80,8 @@ impl Book {
         let stops = running.iter().filter(|task| ran(task) && !runs(task)).count();
         let old = full.revision < self.revision && !strange;
         let allowed = match full.stop_allowance {
+            _ if old => 0,
             Some(allowance) => allowance as usize,
-            None if old => 0,
             None => brake(running.len()),
         };
         if stops > allowed {
@@ -233,7 +233,13 @@ pub(crate) mod tests {
         let (mut book, running) = ten();
         let mut tasks: Vec<_> = (1..=8).map(|id| task(id, Want::Run)).collect();
         tasks[0].want = Want::Stop;
-        assert!(book.full(full(4, &tasks, None), &running, false).is_err());
+        for allowance in [None, Some(9)] {
+            let Err(Refusal::Held(why)) = book.full(full(4, &tasks, allowance), &running, false)
+            else {
+                panic!("it is older: {allowance:?}");
+            };
+            assert!(why.contains("older than what this node holds"), "{why}");
+        }
         assert!(book.full(full(6, &tasks, None), &running, false).is_ok());
     }
 

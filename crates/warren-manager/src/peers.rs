@@ -2,14 +2,16 @@
 //! connection of their own, so that their pieces do not hold up heartbeats.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use warren_core::id::NodeId;
-use warren_raft::{Raft, Reply, Rpc, Transport, TransportError};
+use warren_raft::{Presence, Raft, Reply, Rpc, Transport, TransportError};
 use warren_wire::channel::{Dialer, Target};
 use warren_wire::status::EPOCH;
 use warren_wire::trust::node_name;
@@ -122,6 +124,13 @@ impl Transport for Peers {
                 }),
                 Err(_) => Err(TransportError::Timeout { node, timeout: limit }),
             }
+        })
+    }
+
+    fn listens<'a>(&'a self, _node: NodeId, address: &'a str, limit: Duration) -> Presence<'a> {
+        Box::pin(async move {
+            let tried = timeout(limit, TcpStream::connect(address)).await;
+            !matches!(tried, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
         })
     }
 }

@@ -34,8 +34,8 @@ impl Elections {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ballot {
     pub(crate) request: VoteRequest<u64>,
-    /// The leader of the term before wishes it, so nobody has to wait for that leader's lease to end.
-    pub(crate) handed: bool,
+    /// The leader of the term before wishes it, or its process has ended: nobody has to wait for its lease to end.
+    pub(crate) vacant: bool,
 }
 
 /// A leader's wish that the manager it is sent to begins an election.
@@ -67,6 +67,12 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         let step = shared.elections.lock().next(Instant::now(), &standing);
         let elect = match step {
             Step::Elect => true,
+            Step::Look => {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = is_gone(&shared) => false,
+                }
+            }
             Step::Ask => {
                 tracing::info!(term = standing.term, "no leader heard, asking the other managers");
                 tokio::select! {
@@ -103,6 +109,28 @@ pub(crate) fn standing(raft: &Metrics) -> Standing {
         leads: raft.state == ServerState::Leader,
         full: false,
     }
+}
+
+/// Whether the leader has been silent and its process turns out to have ended.
+async fn is_gone(shared: &Shared) -> bool {
+    let raft = shared.core.metrics().borrow().clone();
+    let Some(doubt) = shared.elections.lock().doubts(Instant::now()) else { return false };
+    let members = raft.membership_config.membership();
+    let leader = raft.current_leader.filter(|leader| *leader != raft.id);
+    let Some((leader, peer)) = leader.and_then(|id| Some((NodeId(id), members.get_node(&id)?)))
+    else {
+        return false;
+    };
+    let address = &peer.address;
+    if shared.post.listens(leader, address, shared.timers.heartbeat).await {
+        return false;
+    }
+    let term = raft.current_term + 1;
+    let gone = shared.elections.lock().gone(Instant::now(), doubt, term);
+    if gone {
+        tracing::info!(%leader, address, "the leader is silent, and nobody listens at its address");
+    }
+    gone
 }
 
 /// Whether a majority of the voters would let this manager stand.
@@ -147,11 +175,12 @@ fn opinions(shared: &Shared, raft: &Metrics) -> JoinSet<Option<(u64, Opinion)>> 
 }
 
 /// Answers a manager that would like to stand. Changes neither vote nor term.
-pub(crate) fn opinion(shared: &Shared, question: &Ask) -> Opinion {
-    let mine = last_log(&shared.core);
-    let mut election = shared.elections.lock();
-    let yes = election.allows(Instant::now(), question.last.as_ref(), mine.as_ref());
-    drop(election);
+pub(crate) async fn opinion(shared: &Shared, question: &Ask) -> Opinion {
+    let allows = || {
+        let (theirs, mine) = (question.last.as_ref(), last_log(&shared.core));
+        shared.elections.lock().allows(Instant::now(), theirs, mine.as_ref())
+    };
+    let yes = allows() || (is_gone(shared).await && allows());
     tracing::debug!(term = question.term, yes, "another manager would like to stand");
     Opinion { yes, room: !shared.is_full() }
 }
@@ -161,7 +190,7 @@ pub(crate) async fn vote(
     shared: &Shared,
     ballot: Ballot,
 ) -> Result<VoteResponse<u64>, RaftError<u64>> {
-    if ballot.handed {
+    if ballot.vacant {
         release(&shared.core, ballot.request.vote).await?;
     }
     let answer = shared.core.vote(ballot.request).await?;

@@ -5,6 +5,9 @@
 //! has not heard a leader asks the others whether they would let it stand, which changes nothing anywhere, and begins
 //! an election only if a majority says yes. Who hears a leader says no.
 //!
+//! Silence alone proves nothing, so it has to last. But where the machine of a silent leader answers that nobody listens
+//! at its address, the process has ended, and nobody has to wait any longer: who sees that asks, or says yes, at once.
+//!
 //! This file decides; [`crate::campaign`] sends what it decides.
 
 use crate::options::Timers;
@@ -27,8 +30,10 @@ pub(crate) struct Election {
     tried: Option<Instant>,
     /// When a leader was heard last, or a majority answered this one.
     heard: Option<Instant>,
-    /// The term for which the leader handed over to this manager.
-    handed: Option<u64>,
+    /// From then on it may look whether the leader's process is still there, unless it hears it before.
+    look_at: Option<Instant>,
+    /// The term before which nobody leads any more: the leader handed over to this manager, or its process has ended.
+    vacant: Option<u64>,
     /// How often it has let its turn pass since it last heard a leader or asked, because its disk is full.
     passed: u32,
 }
@@ -36,6 +41,9 @@ pub(crate) struct Election {
 /// How often a manager whose disk is full lets its turn pass: a leader there could write nothing, so others come first.
 /// After that it asks all the same: it may be the only one who has everything, and reads need a leader too.
 const PASSES_MAX: u32 = 2;
+
+/// So many signs of life of a leader are missed before its process is looked for: one may be late.
+const MISSED: u32 = 2;
 
 /// What a manager that would like to stand asks the others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -69,11 +77,19 @@ pub(crate) struct Standing {
     pub(crate) full: bool,
 }
 
+/// What a manager believed of its leader when it began to look for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Doubt {
+    loyal_until: Instant,
+}
+
 /// What to do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     /// Nothing before then, unless something changes.
     Wait(Instant),
+    /// Look whether the leader's process is still there.
+    Look,
     /// Ask the others, and begin an election if a majority says yes.
     Ask,
     /// Begin an election: nobody else votes.
@@ -91,7 +107,8 @@ impl Election {
             due: now,
             tried: None,
             heard: None,
-            handed: None,
+            look_at: None,
+            vacant: None,
             passed: 0,
         };
         election.due = now + election.patience();
@@ -101,6 +118,7 @@ impl Election {
     /// A leader was heard, or, on the leader, a majority answered it, at `at`.
     pub(crate) fn heard(&mut self, at: Instant) {
         self.heard = self.heard.max(Some(at));
+        self.look_at = self.look_at.max(Some(at + self.timers.heartbeat * MISSED));
         self.loyal_until = self.loyal_until.max(at + self.timers.election_min);
         self.due = self.due.max(at + self.patience());
         self.passed = 0;
@@ -147,8 +165,17 @@ impl Election {
             return Step::Elect;
         }
         if now < self.due {
-            return Step::Wait(self.due);
+            return match self.look_at {
+                Some(at) if at <= now => {
+                    self.look_at = Some(now + self.timers.heartbeat);
+                    Step::Look
+                }
+                Some(at) => Step::Wait(at.min(self.due)),
+                None => Step::Wait(self.due),
+            };
         }
+        // The silence has lasted: what the leader's machine says matters no more.
+        self.look_at = None;
         self.due = now + self.patience();
         if standing.full && self.passed < PASSES_MAX {
             self.passed += 1;
@@ -165,13 +192,34 @@ impl Election {
 
     /// The leader hands over: an election in `term` is its wish.
     pub(crate) fn hand(&mut self, now: Instant, term: u64) {
-        self.handed = Some(term);
+        self.vacant = Some(term);
         self.voted(now);
     }
 
-    /// Whether an election in `term` is the wish of the leader before it.
-    pub(crate) fn is_handed(&self, term: u64) -> bool {
-        self.handed == Some(term)
+    /// To whom this manager keeps at the moment, for [`Self::gone`]; none where the leader was heard too lately to doubt
+    /// it.
+    pub(crate) fn doubts(&self, now: Instant) -> Option<Doubt> {
+        let silent = self.silence(now).is_some_and(|silence| silence >= self.timers.heartbeat);
+        silent.then_some(Doubt { loyal_until: self.loyal_until })
+    }
+
+    /// The process of the leader that was in `doubt` has ended, so nobody leads before `term`: nobody has to wait for
+    /// it. Returns whether that is news, and not overtaken by a new leader or a vote.
+    pub(crate) fn gone(&mut self, now: Instant, doubt: Doubt, term: u64) -> bool {
+        if doubt.loyal_until != self.loyal_until {
+            return false;
+        }
+        self.vacant = Some(term);
+        self.look_at = None;
+        self.loyal_until = self.loyal_until.min(now);
+        // All see it at the same time: a short wait keeps two from standing at once.
+        self.due = now + self.chance.below(self.timers.heartbeat / 2);
+        true
+    }
+
+    /// Whether in an election in `term` nobody has to wait for the leader before it.
+    pub(crate) fn is_vacant(&self, term: u64) -> bool {
+        self.vacant == Some(term)
     }
 
     /// How long to wait for a leader this time.

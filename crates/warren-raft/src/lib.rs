@@ -41,7 +41,9 @@ pub use rebuild::{Founding, Survey, decode_state, encode_state, plant, replant, 
 pub use runner::Runner;
 pub use start::{open_engine, start};
 pub use starts::Displaced;
-pub use transport::{Alone, LocalNetwork, Reply, Rpc, Transport, TransportError, Weather};
+pub use transport::{
+    Alone, LocalNetwork, Presence, Reply, Rpc, Transport, TransportError, Weather,
+};
 
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,8 @@ pub(crate) async fn receive(
     message: &[u8],
 ) -> Result<Vec<u8>, ReceiveError> {
     let agreed = |node| {
-        let raft = shared.core.metrics().borrow().clone();
+        let raft = shared.core.metrics();
+        let raft = raft.borrow();
         let peer = raft.membership_config.membership().get_node(&node);
         peer.map(|peer| peer.address.clone())
     };
@@ -88,7 +89,7 @@ pub(crate) async fn receive(
             shared.post.answer(&answer)
         }
         Rpc::Vote => shared.post.answer(&campaign::vote(shared, post::read(body)?).await),
-        Rpc::PreVote => shared.post.answer(&campaign::opinion(shared, &post::read(body)?)),
+        Rpc::PreVote => shared.post.answer(&campaign::opinion(shared, &post::read(body)?).await),
         Rpc::Campaign => shared.post.answer(&campaign::campaign(shared, &post::read(body)?).await),
     }
 }
@@ -209,7 +210,7 @@ impl RaftNetwork<TypeConfig> for Link {
         request: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, Peer, RaftError<u64>>> {
-        let handed = self.elections.lock().is_handed(request.vote.leader_id.term);
-        self.call(Rpc::Vote, &Ballot { request, handed }, option.hard_ttl()).await
+        let vacant = self.elections.lock().is_vacant(request.vote.leader_id.term);
+        self.call(Rpc::Vote, &Ballot { request, vacant }, option.hard_ttl()).await
     }
 }

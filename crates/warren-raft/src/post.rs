@@ -103,6 +103,11 @@ impl Post {
         read(rest).map_err(unread)
     }
 
+    /// Whether `node` may be running at `address`: see [`Transport::listens`].
+    pub(crate) async fn listens(&self, node: NodeId, address: &str, timeout: Duration) -> bool {
+        self.transport.listens(node, address, timeout).await
+    }
+
     fn hear_refusal(&self, by: NodeId, why: &Unwelcome) {
         let me = NodeId(self.me.node);
         tracing::debug!(%by, ?why, "another manager does not listen to this one");

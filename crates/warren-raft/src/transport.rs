@@ -73,6 +73,9 @@ pub enum TransportError {
 /// The answer to a message, in time.
 pub type Reply<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, TransportError>> + Send + 'a>>;
 
+/// Whether somebody may be there.
+pub type Presence<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+
 /// Carries messages to other managers. The other end hands them to [`crate::Raft::receive`].
 pub trait Transport: Send + Sync + 'static {
     /// Sends `body` to `node` at `address` and waits at most `timeout` for the answer.
@@ -86,6 +89,10 @@ pub trait Transport: Send + Sync + 'static {
         body: Vec<u8>,
         timeout: Duration,
     ) -> Reply<'a>;
+
+    /// Whether `node` may be running at `address`. Only where the machine there answers that nobody listens is it sure
+    /// that it does not; silence for as long as `timeout` is no answer.
+    fn listens<'a>(&'a self, node: NodeId, address: &'a str, timeout: Duration) -> Presence<'a>;
 }
 
 /// No other managers: for a cluster of one.
@@ -104,5 +111,9 @@ impl Transport for Alone {
         let address = address.to_owned();
         let why = "this manager runs alone".to_owned();
         Box::pin(async move { Err(TransportError::Unreachable { node, address, why }) })
+    }
+
+    fn listens<'a>(&'a self, _node: NodeId, _address: &'a str, _timeout: Duration) -> Presence<'a> {
+        Box::pin(std::future::ready(true))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
+use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use serde_json::Value;
 
@@ -34,8 +35,15 @@ impl Fleet {
             let id = container.id.context("an id")?;
             let labels = container.labels.unwrap_or_default();
             let task = labels.get("warren.task").with_context(|| format!("{id} is nobody's"))?;
-            let state = engine.inspect_container(&id, None).await?.state;
+            let state = match engine.inspect_container(&id, None).await {
+                // It has ended since it was listed.
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => continue,
+                found => found?.state,
+            };
             let pid = state.and_then(|state| state.pid).context("a process")?;
+            if pid == 0 {
+                continue;
+            }
             let twice = runs.insert(task.clone(), u32::try_from(pid)?);
             ensure!(twice.is_none(), "{task} runs twice");
         }

@@ -1,10 +1,11 @@
 //! Programs that speak WireGuard in the kernel's place, one for a machine.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 
 use super::{Machine, NotHere, tool};
 use crate::wait;
@@ -70,7 +71,7 @@ impl Machine {
             if let Some(status) = program.child.try_wait()? {
                 return Ok(Err(status));
             }
-            ensure!(socket.exists(), "{} is not there", socket.display());
+            UnixStream::connect(&socket).with_context(|| socket.display().to_string())?;
             Ok(Ok(()))
         });
         if let Err(status) = listens.await? {

@@ -1,8 +1,10 @@
 //! Clusters whose machines, links, engines and disks fail, with clients and writers that never pause. After healing
 //! each has to be as if nothing had been: `Fleet::settled` looks at every machine, and no acknowledged write is lost.
 
+mod disaster;
 mod engines;
 mod histories;
+mod leaders;
 mod links;
 mod managers;
 mod releases;

@@ -23,7 +23,20 @@ fn election(seed: u64, start: Instant) -> Election {
 fn wait(step: Step) -> Instant {
     match step {
         Step::Wait(until) => until,
-        Step::Ask | Step::Elect => panic!("{step:?}"),
+        Step::Look | Step::Ask | Step::Elect => panic!("{step:?}"),
+    }
+}
+
+/// When it asks, if nothing is heard from `now` on, and how often it looks for the leader before.
+fn until_it_asks(election: &mut Election, mut now: Instant) -> (Instant, u32) {
+    let mut looks = 0;
+    loop {
+        match election.next(now, &FOLLOWER) {
+            Step::Look => looks += 1,
+            Step::Wait(until) => now = until,
+            Step::Ask => return (now, looks),
+            Step::Elect => panic!("others vote"),
+        }
     }
 }
 
@@ -47,10 +60,9 @@ fn silence_makes_it_ask_once_per_wait_and_let_others_stand_whose_log_is_no_older
     let start = Instant::now();
     let mut election = election(2, start);
     election.heard(start);
-    let due = wait(election.next(start, &FOLLOWER));
+    let (due, _) = until_it_asks(&mut election, start);
     let waited = due - start;
     assert!(waited >= TIMERS.election_min && waited <= TIMERS.election_max, "{waited:?}");
-    assert_eq!(election.next(due, &FOLLOWER), Step::Ask);
     assert!(wait(election.next(due, &FOLLOWER)) >= due + TIMERS.election_min);
 
     let mine = log(3, 10);
@@ -124,7 +136,7 @@ fn who_has_a_full_disk_lets_others_come_first_and_stands_in_the_end() {
     let mut now = start;
     for _ in 0..3 {
         election.heard(now);
-        now = wait(election.next(now, &full));
+        now += TIMERS.election_max;
         for _ in 0..PASSES_MAX {
             let again = wait(election.next(now, &full));
             assert!(again >= now + TIMERS.election_min);
@@ -142,9 +154,64 @@ fn who_has_a_full_disk_lets_others_come_first_and_stands_in_the_end() {
 fn a_term_handed_over_is_that_term_only() {
     let start = Instant::now();
     let mut election = election(6, start);
-    assert!(!election.is_handed(4));
+    assert!(!election.is_vacant(4));
     election.hand(start, 4);
-    assert!(election.is_handed(4) && !election.is_handed(5));
+    assert!(election.is_vacant(4) && !election.is_vacant(5));
+}
+
+#[test]
+fn a_silent_leader_is_looked_for_once_per_beat_until_its_silence_has_lasted() {
+    let start = Instant::now();
+    let mut election = election(8, start);
+    assert_eq!(election.doubts(start + ms(5_000)), None, "nobody has led yet");
+    election.heard(start);
+    let look = wait(election.next(start, &FOLLOWER));
+    assert_eq!(look, start + TIMERS.heartbeat * 2);
+    let (now, looks) = until_it_asks(&mut election, look);
+    let silence = now - start;
+    assert!(silence >= TIMERS.election_min && silence <= TIMERS.election_max, "{silence:?}");
+    assert!((1..=4).contains(&looks), "{looks}");
+    // Who leads, or does not vote, looks for nobody.
+    election.heard(now);
+    let later = now + TIMERS.heartbeat * 3;
+    wait(election.next(later, &Standing { leads: true, ..FOLLOWER }));
+    wait(election.next(later, &Standing { votes: false, ..FOLLOWER }));
+}
+
+#[test]
+fn a_leader_whose_process_has_ended_is_waited_for_no_longer() {
+    let start = Instant::now();
+    let mut election = election(9, start);
+    election.heard(start);
+    let mine = log(3, 10);
+    let now = start + TIMERS.heartbeat * 2;
+    assert!(!election.allows(now, Some(&mine), Some(&mine)));
+    let doubt = election.doubts(now).unwrap();
+    assert!(election.gone(now, doubt, 4));
+    assert!(election.is_vacant(4) && election.still_silent(now));
+    let due = wait(election.next(now, &FOLLOWER));
+    assert!(due <= now + TIMERS.heartbeat / 2);
+    assert_eq!(election.next(due, &FOLLOWER), Step::Ask);
+    assert!(election.allows(due, Some(&mine), Some(&mine)));
+}
+
+#[test]
+fn what_came_while_it_was_looked_for_stands() {
+    let start = Instant::now();
+    let now = start + TIMERS.heartbeat * 2;
+    let mine = log(3, 10);
+    let heard: fn(&mut Election, Instant) = |election, at| election.heard(at);
+    let voted: fn(&mut Election, Instant) = |election, at| election.voted(at + TIMERS.election_min);
+    for came in [heard, voted] {
+        let mut election = election(10, start);
+        election.heard(start);
+        assert_eq!(election.doubts(start + TIMERS.heartbeat - ms(1)), None, "heard just now");
+        let doubt = election.doubts(now).unwrap();
+        came(&mut election, now);
+        assert!(!election.gone(now + ms(1), doubt, 4), "it is loyal to another by now");
+        assert!(!election.is_vacant(4));
+        assert!(!election.allows(now + ms(1), Some(&mine), Some(&mine)));
+    }
 }
 
 #[test]

@@ -176,18 +176,36 @@ async fn a_leader_that_is_told_to_stop_hands_over_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_costs_an_election_and_no_acknowledged_write() {
+    leaders_end(30, Site::kill, "killed", |waited_for| waited_for < 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_machine_is_lost_is_waited_for() {
+    leaders_end(10, Site::lose, "lost", |waited_for| waited_for == 10).await;
+}
+
+/// Ends so many leaders in this way, and says how many of them the others waited for as long as for one of whom they
+/// know nothing.
+async fn leaders_end(
+    rounds: usize,
+    end: impl AsyncFn(&mut Site, NodeId),
+    how: &str,
+    is_right: impl FnOnce(usize) -> bool,
+) {
     let mut site = Site::new(3).await;
     let mut times = Vec::new();
-    for round in 0..30 {
+    let mut waited_for = 0;
+    for round in 0..rounds {
         let leader = site.leader().await;
         let term = site.term(leader);
         let wanted = round.to_string();
         site.raft(leader).propose(vec![set_label("before", &wanted)]).await.unwrap();
         let begun = Instant::now();
-        site.kill(leader).await;
+        end(&mut site, leader).await;
         let others: Vec<_> = site.managers.values().map(|manager| manager.raft.clone()).collect();
-        let (_, new_term) = write_somewhere(&others, &set_label("after", &wanted)).await;
+        let (new, new_term) = write_somewhere(&others, &set_label("after", &wanted)).await;
         times.push(begun.elapsed());
+        waited_for += usize::from(!site.raft(new).shared.elections.lock().is_vacant(new_term));
         assert!(new_term > term, "round {round}");
         for manager in site.managers.values() {
             let both = |state: &std::sync::Arc<warren_core::State>| {
@@ -199,7 +217,8 @@ async fn a_killed_leader_costs_an_election_and_no_acknowledged_write() {
         site.start(leader).await;
         site.agree().await;
     }
-    println!("kill, 3 managers, to the next write: {}", percentiles(times));
+    println!("{how}, 3 managers, to the next write: {}", percentiles(times));
+    assert!(is_right(waited_for), "{waited_for} of {rounds} {how} leaders were waited for");
     site.end().await;
 }
 

@@ -179,6 +179,13 @@ impl Site {
         self.network.isolate(node, true);
         self.network.detach(node);
         self.managers.remove(&node).unwrap().kill().await;
+        self.network.isolate(node, false);
+    }
+
+    /// The machine loses its power: nobody there says that the manager is gone.
+    pub(crate) async fn lose(&mut self, node: NodeId) {
+        self.kill(node).await;
+        self.network.isolate(node, true);
     }
 
     /// The manager stops as it is meant to.

@@ -1,7 +1,7 @@
 //! Several managers in one process, for tests and simulations: calls instead of sockets, links that can be cut in one
 //! direction or both, and weather: messages that are lost, late, or arrive twice.
 
-use super::{Reply, Rpc, Transport, TransportError};
+use super::{Presence, Reply, Rpc, Transport, TransportError};
 use crate::Raft;
 use crate::election::Chance;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +84,7 @@ impl LocalNetwork {
         self.lock().managers.insert(node, raft);
     }
 
-    /// The node is gone: nothing reaches it.
+    /// The node's process is gone: nothing reaches it, and who looks for it learns that nobody is there.
     pub fn detach(&self, node: NodeId) {
         self.lock().managers.remove(&node);
     }
@@ -195,5 +195,12 @@ impl Transport for Port {
                 Err(_) => Err(TransportError::Timeout { node, timeout: limit }),
             }
         })
+    }
+
+    fn listens<'a>(&'a self, node: NodeId, _address: &'a str, _limit: Duration) -> Presence<'a> {
+        let inner = self.network.lock();
+        let apart = inner.isolated.contains(&self.from) || inner.isolated.contains(&node);
+        let cut = inner.cut.contains(&(self.from, node)) || inner.cut.contains(&(node, self.from));
+        Box::pin(std::future::ready(apart || cut || inner.managers.contains_key(&node)))
     }
 }

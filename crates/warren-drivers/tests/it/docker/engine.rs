@@ -2,7 +2,7 @@
 
 use super::with_engine;
 use crate::support::scope;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
@@ -40,9 +40,13 @@ async fn an_absent_engine_is_unavailable() {
     }
 }
 
+/// Who connects from now on is heard: the file alone says only that the socket has a name.
+fn bound(socket: &Path) -> UnixListener {
+    UnixListener::bind(socket).unwrap()
+}
+
 /// Answers every request with this version.
-async fn engine_of(socket: PathBuf, api: &str) {
-    let listener = UnixListener::bind(socket).unwrap();
+async fn engine_of(listener: UnixListener, api: &str) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 4096];
@@ -60,8 +64,7 @@ async fn an_engine_must_speak_api_1_41() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         let mut engine = JoinSet::new();
-        engine.spawn(engine_of(socket.clone(), api));
-        crate::support::eventually("the socket", async || socket.exists()).await;
+        engine.spawn(engine_of(bound(&socket), api));
         match open(Options::Docker(options(&socket))).await.err() {
             None => assert!(wanted, "{api}"),
             Some(RuntimeError::Refused { why, .. }) => {
@@ -73,8 +76,7 @@ async fn an_engine_must_speak_api_1_41() {
 }
 
 /// Passes everything on to the engine of this machine.
-async fn relay(socket: PathBuf) {
-    let listener = UnixListener::bind(socket).unwrap();
+async fn relay(listener: UnixListener) {
     let mut connections = JoinSet::new();
     loop {
         let (mut inner, _) = listener.accept().await.unwrap();
@@ -92,8 +94,7 @@ async fn an_engine_that_went_away_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         let mut relays = JoinSet::new();
-        relays.spawn(relay(socket.clone()));
-        crate::support::eventually("the socket", async || socket.exists()).await;
+        relays.spawn(relay(bound(&socket)));
         let options = DockerOptions { scope: engine.scope.clone(), ..options(&socket) };
         let runtime = open(Options::Docker(options)).await.unwrap();
         let bench = Bench::new(engine).await.unwrap();
@@ -109,8 +110,7 @@ async fn an_engine_that_went_away_is_found_again() {
         let gone = runtime.inspect(&id).await;
         assert!(matches!(gone, Err(RuntimeError::Unavailable { .. })), "{gone:?}");
 
-        relays.spawn(relay(socket.clone()));
-        crate::support::eventually("the socket", async || socket.exists()).await;
+        relays.spawn(relay(bound(&socket)));
         let back = runtime.inspect(&id).await.unwrap();
         assert!(matches!(back.state, ContainerState::Running { .. }), "{back:?}");
     })
@@ -118,8 +118,7 @@ async fn an_engine_that_went_away_is_found_again() {
 }
 
 /// Passes on what comes before `hung`, and then takes requests and says nothing.
-async fn relay_until(socket: PathBuf, hung: watch::Receiver<bool>) {
-    let listener = UnixListener::bind(socket).unwrap();
+async fn relay_until(listener: UnixListener, hung: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         let (mut inner, _) = listener.accept().await.unwrap();
@@ -141,8 +140,7 @@ async fn no_call_waits_for_ever_for_an_engine_that_hangs() {
         let socket = folder.path().join("docker.sock");
         let mut relays = JoinSet::new();
         let (hang, hung) = watch::channel(false);
-        relays.spawn(relay_until(socket.clone(), hung));
-        crate::support::eventually("the socket", async || socket.exists()).await;
+        relays.spawn(relay_until(bound(&socket), hung));
         let options = DockerOptions { scope: engine.scope.clone(), ..options(&socket) };
         let runtime = open(Options::Docker(options.clone())).await.unwrap();
         let bench = Bench::new(engine).await.unwrap();
