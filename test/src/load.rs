@@ -6,7 +6,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use hickory_proto::rr::{RData, RecordType};
@@ -99,7 +99,7 @@ impl Load {
             })
             .await?;
             // A name that was not there yet is no failed request of a release.
-            *lock(load.tally(name)?) = Tally::default();
+            load.begin_anew(name)?;
         }
         Ok(load)
     }
@@ -192,7 +192,7 @@ impl Tally {
             Err(error) => {
                 self.failed += 1;
                 if self.failures.len() < WORDS_MAX {
-                    self.failures.push(format!("{error:#}"));
+                    self.failures.push(format!("begun at {}: {error:#}", wall_clock(began)));
                 }
             }
         }
@@ -302,6 +302,14 @@ fn run_apart(
         runtime.block_on(stop.run_until_cancelled(futures::future::join_all(clients)));
     });
     Ok(())
+}
+
+/// The time of day of a moment in UTC, as events show it, to the millisecond.
+fn wall_clock(moment: Instant) -> String {
+    let at = SystemTime::now() - moment.elapsed();
+    let ms = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() % 86_400_000);
+    let (seconds, minutes) = (ms / 1_000, ms / 60_000);
+    format!("{:02}:{:02}:{:02}.{:03}Z", minutes / 60, minutes % 60, seconds % 60, ms % 1_000)
 }
 
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {

@@ -52,12 +52,14 @@ impl Between {
             return;
         };
         let (mut traffic, mut membership) = (agent.traffic, agent.membership);
+        let mut bridge = agent.network;
         loop {
             if let Some(encrypts) = &self.encrypts {
                 encrypts.look(&self.owner).await;
             }
             let me = membership.borrow_and_update().clone();
             let view = Arc::clone(&traffic.borrow_and_update());
+            bridge.mark_unchanged();
             if let Some(me) = me {
                 let found = self.mend(self.wish(&me, address, &view)).await;
                 for problem in problems::tell(&problems, &mut mine, found) {
@@ -68,6 +70,8 @@ impl Between {
                 () = shutdown.cancelled() => return,
                 () = sleep(LOOK) => {}
                 Ok(()) = membership.changed() => {}
+                // From then on this machine itself has an address in the pool, by which other nodes know it.
+                Ok(()) = bridge.changed() => {}
                 () = other_hosts(&mut traffic, &view) => {}
             }
         }

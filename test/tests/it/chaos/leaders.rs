@@ -1,10 +1,11 @@
 //! Leaders that are killed in each phase of releases of containers: they are adopted as they are, and no request fails.
 
 use anyhow::ensure;
+use warren_test::cluster::PORT;
 use warren_test::fleet::{Fleet, SOON};
 use warren_test::leaders::{BAD, ended_well, killed_in_each_phase};
 use warren_test::release::Web;
-use warren_test::wait;
+use warren_test::{http, wait};
 
 use super::{all, clients, of_containers};
 
@@ -19,10 +20,25 @@ async fn kill_leaders(fleet: &mut Fleet) -> anyhow::Result<()> {
         webs.push(Web::create_of(fleet.node(0), &image, name, 3).await?);
     }
     fleet.settled(&all(fleet)).await?;
+    for web in &webs {
+        each_machine_reaches(fleet, web).await?;
+    }
     let load = clients(fleet, WORKER, &NAMES).await?;
     killed_in_each_phase(&webs, async || kill(fleet).await).await?;
     ended_well(&webs, &load, fleet.node(0)).await?;
     fleet.settled(&all(fleet)).await
+}
+
+/// Every machine has an answer of every task, at once: also one that has just joined.
+async fn each_machine_reaches(fleet: &Fleet, web: &Web) -> anyhow::Result<()> {
+    for address in web.addresses(1).await? {
+        for machine in fleet.bed().machines() {
+            let _inside = machine.namespace.enter()?;
+            let (status, text) = http::get((address, PORT).into(), "/").await?;
+            ensure!(status == 200, "{address} answers {}: {status} {text}", machine.name);
+        }
+    }
+    Ok(())
 }
 
 /// Kills the node that leads and starts it again; what its release lets be must be the containers that were there.
