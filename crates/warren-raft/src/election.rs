@@ -5,8 +5,9 @@
 //! has not heard a leader asks the others whether they would let it stand, which changes nothing anywhere, and begins
 //! an election only if a majority says yes. Who hears a leader says no.
 //!
-//! Silence alone proves nothing, so it has to last. But where the machine of a silent leader answers that nobody listens
-//! at its address, the process has ended, and nobody has to wait any longer: who sees that asks, or says yes, at once.
+//! Silence alone proves nothing, so it has to last. But where the machine of a silent leader answers that nobody
+//! listens at its address, the process has ended, and nobody has to wait any longer: who sees that asks, or says yes,
+//! at once.
 //!
 //! This file decides; [`crate::campaign`] sends what it decides.
 
@@ -196,8 +197,8 @@ impl Election {
         self.voted(now);
     }
 
-    /// To whom this manager keeps at the moment, for [`Self::gone`]; none where the leader was heard too lately to doubt
-    /// it.
+    /// To whom this manager keeps at the moment, for [`Self::gone`]; none where the leader was heard too lately to be
+    /// in doubt.
     pub(crate) fn doubts(&self, now: Instant) -> Option<Doubt> {
         let silent = self.silence(now).is_some_and(|silence| silence >= self.timers.heartbeat);
         silent.then_some(Doubt { loyal_until: self.loyal_until })

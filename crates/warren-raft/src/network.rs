@@ -73,7 +73,12 @@ pub(crate) async fn receive(
     };
     match rpc {
         Rpc::Append => {
-            let answer = shared.core.append_entries(post::read(body)?).await;
+            let request: AppendEntriesRequest<TypeConfig> = post::read(body)?;
+            // Its leader lives: many entries may take the disk longer than a silence that means something.
+            if shared.core.metrics().borrow().vote == request.vote {
+                shared.elections.lock().heard(Instant::now());
+            }
+            let answer = shared.core.append_entries(request).await;
             if !matches!(answer, Ok(AppendEntriesResponse::HigherVote(_)) | Err(_)) {
                 shared.elections.lock().heard(Instant::now());
             }

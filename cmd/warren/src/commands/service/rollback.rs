@@ -26,7 +26,7 @@ pub struct Rollback {
     /// To this version, as in 3 or v3, which `warren service versions` shows
     #[arg(long, value_name = "VERSION", value_parser = version)]
     to: Option<u32>,
-    /// With all steps of the strategy, though the version ran before (a release under way goes back at once all the same)
+    /// With all steps of the strategy, though the version ran before; a release under way goes back at once
     #[arg(long)]
     careful: bool,
     /// Take all traffic back at once, also where it goes back by and by already
