@@ -4,8 +4,9 @@
 use anyhow::ensure;
 use serde_json::Value;
 use warren_test::cluster::{Node, Runtime};
+use warren_test::wait;
 
-use super::{leader, node_named, three_managers};
+use super::{SOON, leader, node_named, three_managers};
 
 /// Only the leader remembers what others acknowledged; on a machine that stalls, another may lead before it is asked.
 const TRIES_MAX: usize = 3;
@@ -31,9 +32,10 @@ async fn old_copy() -> anyhow::Result<bool> {
     managers[follows].stop().await?;
     managers[follows].copy_data_to(&copy)?;
     managers[follows].resume().await?;
-    for number in 0..8 {
-        let label = format!("write-{number}={number}");
-        managers[follows].ok(&["node", "label", "m1", &label]).await?;
+    // A leader speaks to a manager in order: what comes after the first is sent when it has acknowledged the first.
+    for label in ["acknowledged", "after"] {
+        managers[follows].ok(&["node", "label", "m1", &format!("{label}=yes")]).await?;
+        has_label(&managers[follows], label).await?;
     }
     managers[follows].crash()?;
     let said = copy.refused(&["--http", "off", "--hostname", "copy"]).await;
@@ -48,11 +50,21 @@ async fn old_copy() -> anyhow::Result<bool> {
     // The original has everything, and comes back to where it was.
     managers[follows].resume().await?;
     for (at, manager) in managers.iter().enumerate() {
-        let label = format!("after-{at}");
+        let label = format!("back-{at}");
         manager.ok(&["node", "label", "m1", &format!("{label}=yes")]).await?;
         ensure!(node_named(manager, "m1").await?["labels"][&label] == "yes", "{label}");
     }
     Ok(true)
+}
+
+/// Waits until `manager` has the label itself: a majority without it may have written it before.
+async fn has_label(manager: &Node, label: &str) -> anyhow::Result<()> {
+    wait::until(&format!("the manager has {label}"), SOON, async || {
+        let node = manager.json(&["node", "inspect", "m1", "--stale"]).await?;
+        ensure!(node["labels"][label] == "yes", "{node}");
+        Ok(())
+    })
+    .await
 }
 
 async fn term(manager: &Node) -> anyhow::Result<Value> {
