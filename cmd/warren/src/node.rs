@@ -1,6 +1,7 @@
 //! A node: what `warren up` runs. Everything is read and checked first, then the roles are started one after the other,
 //! then the node runs until it is told to stop.
 
+mod apart;
 mod certificates;
 mod cluster;
 mod data_dir;

@@ -55,10 +55,15 @@ impl Leases {
     /// The leases of a cluster of so many nodes.
     #[must_use]
     pub fn for_nodes(self, nodes: usize) -> Self {
-        let factor = nodes.div_ceil(NODES_PER_LEASE).clamp(1, LEASE_FACTOR_MAX);
-        let factor = u32::try_from(factor).unwrap_or(1);
-        Self { lease: self.lease.saturating_mul(factor), ..self }
+        Self { lease: self.lease.saturating_mul(factor(nodes)), ..self }
     }
+}
+
+/// How much longer everything takes that waits for all of so many nodes: their leases, and listening to them.
+#[must_use]
+pub fn factor(nodes: usize) -> u32 {
+    let factor = nodes.div_ceil(NODES_PER_LEASE).clamp(1, LEASE_FACTOR_MAX);
+    u32::try_from(factor).unwrap_or(1)
 }
 
 /// What follows from the silences at one moment.

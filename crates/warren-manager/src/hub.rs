@@ -96,7 +96,6 @@ pub(crate) struct Hub {
     raft: Raft,
     options: Options,
     term: u64,
-    began: Instant,
     /// What every session has been told about.
     state: Arc<State>,
     states: watch::Receiver<Arc<State>>,
@@ -113,7 +112,9 @@ pub(crate) struct Hub {
     looked: Instant,
     reports: Reports,
     traffic: Traffic,
-    /// Whether enough has been heard to tell where traffic goes.
+    /// When it tells where traffic goes, whoever has not been heard by then.
+    warm_at: Instant,
+    /// Whether enough has been heard for that.
     warm: bool,
     /// Where traffic goes, for the sessions; nothing until it is warm.
     views: watch::Sender<Option<Arc<Telling>>>,
@@ -148,13 +149,13 @@ impl Hub {
         let states = raft.state();
         let state = Arc::clone(&states.borrow());
         let since = raft.now();
-        let observer = Observer::new(since, since.after(options.warm_up));
+        let warm_up = options.warm_up_for(state.nodes().len());
+        let observer = Observer::new(since, since.after(warm_up));
         let traffic = Traffic::new(&state, observer.observed());
         Self {
             raft,
             options,
             term,
-            began: Instant::now(),
             state,
             states,
             events: events.1,
@@ -167,6 +168,7 @@ impl Hub {
             looked: Instant::now(),
             reports: Reports::default(),
             traffic,
+            warm_at: Instant::now() + warm_up,
             warm: false,
             views: watch::Sender::new(None),
             traffic_due: Instant::now(),
@@ -225,9 +227,8 @@ impl Hub {
             deadline = deadline.min(now + SWEEP);
         }
         if !self.warm {
-            deadline = deadline.min(self.began + self.options.warm_up);
-        }
-        if self.traffic.is_behind() {
+            deadline = deadline.min(self.warm_at);
+        } else if self.traffic.is_behind() {
             deadline = deadline.min(self.traffic_due);
         }
         deadline
@@ -333,25 +334,21 @@ impl Hub {
     /// Publishes where traffic goes; each session takes the difference to what it told last, at its own pace.
     fn tell_traffic(&mut self) {
         let now = Instant::now();
-        if now < self.traffic_due {
+        let first = !self.warm;
+        self.warm = self.warm || now >= self.warm_at || self.observer.is_complete(&self.state);
+        if !self.warm || now < self.traffic_due {
             return;
         }
         let changed = self.traffic.refresh(&self.state, self.observer.observed());
-        if !self.warm {
-            let waited = self.began.elapsed() >= self.options.warm_up;
-            self.warm = waited || self.observer.is_complete(&self.state);
-            if self.warm {
-                self.observer.tells(self.raft.now());
-            }
+        if first {
+            self.observer.tells(self.raft.now());
         } else if changed.is_none() {
             return;
         }
-        if self.warm {
-            let view = Arc::clone(self.traffic.told());
-            self.views.send_replace(Some(Arc::new(Telling::new(Arc::clone(&view)))));
-            self.outlets.traffic.send_replace(view);
-            self.traffic_due = now + pause(changed.unwrap_or(0), self.sessions.len());
-        }
+        let view = Arc::clone(self.traffic.told());
+        self.views.send_replace(Some(Arc::new(Telling::new(Arc::clone(&view)))));
+        self.outlets.traffic.send_replace(view);
+        self.traffic_due = now + pause(changed.unwrap_or(0), self.sessions.len());
     }
 
     fn flush(&mut self) {

@@ -191,7 +191,8 @@ impl Manager {
         let mut loops = JoinSet::new();
         let (events, queue) = mpsc::channel(EVENTS_QUEUED);
         let since = self.raft.now();
-        let told_from = since.after(self.options.warm_up);
+        let nodes = self.raft.state().borrow().nodes().len();
+        let told_from = since.after(self.options.warm_up_for(nodes));
         let observed = Observed { since, told_from, ..Observed::default() };
         let (observed, observed_seen) = watch::channel(observed);
         let (alive, hub_alive) = watch::channel(Instant::now());

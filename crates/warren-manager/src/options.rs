@@ -1,7 +1,7 @@
 //! What a manager is told when it starts.
 
 use std::time::Duration;
-use warren_core::lease::{LEASES, Leases};
+use warren_core::lease::{self, LEASES, Leases};
 
 /// What a manager is told when it starts.
 #[derive(Clone, Debug)]
@@ -11,13 +11,19 @@ pub struct Options {
     /// The longest that a plan waits for something to happen before it looks again by itself. More than 0.
     pub slow: Duration,
     /// A new leader tells nobody where traffic goes before every node that is up has said how its tasks do, or this
-    /// time has passed: until then nodes answer from what they last heard.
+    /// time has passed: until then nodes answer from what they last heard. In a large cluster it is longer, as leases
+    /// are.
     pub warm_up: Duration,
     /// The pauses between attempts to call a hook; one attempt more than there are pauses.
     pub hook_back_off: &'static [Duration],
 }
 
 impl Options {
+    /// How long a new leader of so many nodes listens before it tells where traffic goes.
+    pub(crate) fn warm_up_for(&self, nodes: usize) -> Duration {
+        self.warm_up.saturating_mul(lease::factor(nodes))
+    }
+
     /// What a cluster runs with.
     pub const DEFAULT: Self = Self {
         leases: LEASES,

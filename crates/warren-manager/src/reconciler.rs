@@ -26,6 +26,9 @@ use warren_raft::{ProposeError, Raft};
 
 /// The least time between two rounds: changes that come together are planned together.
 const GAP: Duration = Duration::from_millis(10);
+/// The most that is left between rounds because the last one was long: plans of the largest cluster, one after the
+/// other, are not to take a whole processor from those who speak with its nodes.
+const REST_MAX: Duration = Duration::from_millis(500);
 /// The first and the longest wait after a round whose commands were all refused: the next one sees the reason.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Commands proposed at once. One carries up to 1,000 placements; the log takes 1 MiB in an entry.
@@ -64,6 +67,8 @@ pub(crate) struct Round {
     state: Arc<State>,
     observed: Observed,
     found: round::Round,
+    /// How long that took.
+    took: Duration,
 }
 
 /// How the proposals of a round went.
@@ -231,6 +236,7 @@ fn decide(
     now: ClusterTime,
     leases: Leases,
 ) -> Round {
+    let begun = Instant::now();
     let found = match last.filter(|last| Arc::ptr_eq(&last.state, &state)) {
         Some(last) => {
             let last = (&last.observed, &last.found);
@@ -242,7 +248,7 @@ fn decide(
         }
     };
     measure(&state, &found.verdict, found.plan.report.services.values());
-    Round { state, observed, found }
+    Round { state, observed, found, took: begun.elapsed() }
 }
 
 fn commands(round: &Round, failed: u32) -> Vec<Command> {
@@ -256,13 +262,17 @@ fn commands(round: &Round, failed: u32) -> Vec<Command> {
 fn schedule(round: &Round, outcome: Outcome, last: Schedule) -> Schedule {
     let in_vain = outcome.failed || (outcome.applied == 0 && outcome.rejected > 0);
     let failed = if in_vain { last.failed.saturating_add(1) } else { 0 };
-    let wait = if in_vain { back_off(failed) } else { GAP };
+    let wait = if in_vain { back_off(failed) } else { rest(round.took) };
     Schedule {
         not_before: Some(Instant::now() + wait),
         plan_at: round.found.plan.wake_at,
         lease_at: round.found.verdict.wake_at,
         failed,
     }
+}
+
+fn rest(took: Duration) -> Duration {
+    took.clamp(GAP, REST_MAX)
 }
 
 fn back_off(failed: u32) -> Duration {
@@ -318,7 +328,7 @@ mod tests {
         let wake_at = wake_at.map(|at| ClusterTime::from_ms(time + at));
         let plan = Plan { wake_at, ..Plan::default() };
         let found = round::Round { now, verdict: Verdict::default(), plan };
-        Round { state, observed: Observed::default(), found }
+        Round { state, observed: Observed::default(), found, took: Duration::ZERO }
     }
 
     #[test]
@@ -345,6 +355,14 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 50, 50]);
         let applied = Outcome { applied: 1, rejected: 3, failed: false };
         assert_eq!(schedule(&round(None, 0), applied, last).failed, 0);
+    }
+
+    #[test]
+    fn a_long_round_leaves_others_as_long_within_limits() {
+        assert_eq!(rest(Duration::ZERO), GAP);
+        let took = Duration::from_millis(140);
+        assert_eq!(rest(took), took);
+        assert_eq!(rest(Duration::from_secs(9)), REST_MAX);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod metrics;
 mod network;
 mod options;
 mod post;
+mod pulse;
 mod raft;
 mod rebuild;
 mod record;

@@ -8,6 +8,7 @@ use crate::handover::{self, HAND_OVER_MAX};
 use crate::log_store::LogStore;
 use crate::metrics;
 use crate::options::{SnapshotPolicy, StoreKind};
+use crate::pulse;
 use crate::raft::{Leadership, Shared, leadership, not_leader};
 use crate::types::{Batch, Metrics, Outcomes, TypeConfig, Vote};
 use openraft::ServerState;
@@ -116,6 +117,7 @@ impl Runner {
         let mut elections = JoinSet::new();
         let ended = CancellationToken::new();
         elections.spawn(campaign::run(Arc::clone(&self.shared), ended.clone()));
+        elections.spawn(pulse::run(Arc::clone(&self.shared), ended.clone()));
         let mut progress = Progress {
             waiting: VecDeque::new(),
             in_flight: JoinSet::new(),

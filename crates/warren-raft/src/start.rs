@@ -123,7 +123,9 @@ fn config(timers: &Timers, snapshots: &SnapshotPolicy) -> Result<openraft::Confi
     }
     let config = openraft::Config {
         cluster_name: "warren".to_owned(),
-        heartbeat_interval: heartbeat,
+        // Warren sends them itself, and leaves an answer the time after which a leader is in doubt.
+        enable_heartbeat: false,
+        heartbeat_interval: lease - 2,
         // Warren begins elections itself. Of openraft's two times the longer one is now only how long a manager gives
         // nobody its vote after it heard a leader, and the shorter one how long a candidate waits for an answer.
         enable_elect: false,

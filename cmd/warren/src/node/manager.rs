@@ -1,5 +1,6 @@
 //! The part of a node that only managers have: the agreed state, the lead, and the port that other machines call.
 
+use super::apart::Apart;
 use super::data_dir::DataDir;
 use super::identity::{Identity, Member};
 use super::parts::{failed, or_broken};
@@ -27,6 +28,7 @@ const SECURED_QUEUED: usize = 64;
 
 /// A manager that is made and not started.
 pub struct ManagerPart {
+    apart: Apart,
     raft: Raft,
     runner: Runner,
     manager: Manager,
@@ -34,7 +36,7 @@ pub struct ManagerPart {
     sessions: UnixListener,
     listener: TcpListener,
     address: String,
-    left_behind: watch::Receiver<u32>,
+    epochs: watch::Receiver<u32>,
 }
 
 /// The roles of a node that depend on what it is.
@@ -63,7 +65,7 @@ impl ManagerPart {
     ) -> Outcome<Self> {
         let sessions = listen_unix(dir, AGENT_SOCKET).await?;
         let peers = Peers::new(identity.dialer());
-        let left_behind = peers.left_behind();
+        let epochs = peers.left_behind();
         let options = warren_raft::Options {
             data_dir: config.data_dir.clone(),
             store: match config.store {
@@ -76,11 +78,12 @@ impl ManagerPart {
             snapshots: SNAPSHOTS,
             transport: Arc::clone(&peers) as Arc<dyn warren_raft::Transport>,
         };
-        let (raft, runner) = warren_raft::start(options).await.map_err(failed)?;
+        let apart = Apart::for_raft()?;
+        let (raft, runner) = apart.run(warren_raft::start(options)).await.map_err(failed)?;
         let options = warren_manager::Options::DEFAULT;
         let (manager, handle) = Manager::new(options, raft.clone(), Arc::new(HttpHooks::new()));
         let manager = manager.freezing(config.freeze_windows.clone());
-        Ok(Self { raft, runner, manager, handle, sessions, listener, address, left_behind })
+        Ok(Self { apart, raft, runner, manager, handle, sessions, listener, address, epochs })
     }
 
     /// Looks at the manager.
@@ -101,12 +104,13 @@ impl ManagerPart {
         has_pool: bool,
         tasks: &mut Tasks,
     ) -> Outcome<Running> {
-        let Self { raft, runner, manager, handle, sessions, listener, address, left_behind } = self;
-        tasks.spawn(TaskKind::Raft, |stop| runner.run(stop));
+        let Self { apart, raft, runner, manager, handle, sessions, listener, address, epochs } =
+            self;
+        tasks.spawn(TaskKind::Raft, |stop| async move { apart.run(runner.run(stop)).await });
         let leading = raft.clone();
         tasks.spawn_simple(TaskKind::Lead, |stop| give_lead_away(leading, stop));
         let (log, home) = (raft.clone(), Arc::clone(dir));
-        tasks.spawn(TaskKind::Epoch, |stop| epoch::watch(log, home, left_behind, stop));
+        tasks.spawn(TaskKind::Epoch, |stop| epoch::watch(log, home, epochs, stop));
         let (log, home) = (raft.clone(), Arc::clone(dir));
         tasks.spawn(TaskKind::Copies, |stop| displaced::watch(log, home, stop));
         let (dns, dns_seen) = watch::channel(Vec::new());
@@ -115,13 +119,13 @@ impl ManagerPart {
             Some(member) => {
                 // Others bring the log to one that has just joined: the port is open before that is waited for.
                 let keeper = cluster::keeper(&raft, config, identity, dir)?;
-                doors.open_port(listener, keeper.clone(), identity, tasks);
+                doors.open_port(listener, keeper.clone(), identity, tasks)?;
                 (member, keeper)
             }
             None => {
                 let found = cluster::found(&raft, config, has_pool, &address, identity, dir);
                 let (member, keeper) = or_broken(tasks, found).await?;
-                doors.open_port(listener, keeper.clone(), identity, tasks);
+                doors.open_port(listener, keeper.clone(), identity, tasks)?;
                 (member, keeper)
             }
         };
@@ -177,10 +181,15 @@ impl Doors {
         keeper: Keeper,
         identity: &Identity,
         tasks: &mut Tasks,
-    ) {
+    ) -> Outcome {
         let (secured, incoming) = mpsc::channel(SECURED_QUEUED);
         let shown = identity.credentials();
-        tasks.spawn(TaskKind::Port, |stop| port::accept(listener, shown, secured, stop));
+        let apart = Arc::new(Apart::for_port()?);
+        // Connections that were made there last as long as these threads: until nobody is served any more.
+        let kept = Arc::clone(&apart);
+        tasks.spawn(TaskKind::Port, |stop| async move {
+            apart.run(port::accept(listener, shown, secured, stop)).await
+        });
         let routes = self
             .routes
             .clone()
@@ -192,8 +201,12 @@ impl Doors {
             let mut server = server().layer(gate);
             let incoming = ReceiverStream::new(incoming);
             let stopped = stopped(stop, end_streams);
-            server.add_routes(routes).serve_with_incoming_shutdown(incoming, stopped).await
+            let served = server.add_routes(routes).serve_with_incoming_shutdown(incoming, stopped);
+            let ended = served.await;
+            drop(kept);
+            ended
         });
+        Ok(())
     }
 
     /// Serves the command line of this machine.

@@ -5,7 +5,7 @@
 
 use super::support::{ME, Site, set_label, until, write_somewhere};
 use crate::election::Chance;
-use crate::{Leadership, LocalNetwork, Raft, Weather};
+use crate::{Leadership, LocalNetwork, Raft, TIMERS, Weather};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -291,6 +291,21 @@ async fn a_slow_follower_delays_no_writes_and_no_election_follows() {
     .await;
     assert_eq!(site.term(ME), term);
     assert!(site.raft(NodeId(2)).status().followers.is_empty(), "only the leader knows");
+    site.end().await;
+}
+
+// One time meant both: how often a leader is heard, and how long an answer may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_majority_whose_disks_take_longer_than_a_heartbeat_is_waited_for() {
+    let mut site = Site::new(3).await;
+    site.lose(NodeId(2)).await;
+    site.network.slow(NodeId(3), TIMERS.heartbeat * 6 / 5);
+    for count in 0..5 {
+        let value = count.to_string();
+        site.raft(ME).propose(vec![set_label("count", &value)]).await.unwrap();
+    }
+    site.network.slow(NodeId(3), Duration::ZERO);
+    site.agree().await;
     site.end().await;
 }
 

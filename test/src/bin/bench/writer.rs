@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::task::JoinSet;
+use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
 use warren_test::api;
 use warren_test::cluster::Node;
@@ -24,7 +24,16 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) struct Writer {
     /// When the call that was acknowledged last began, and when it was acknowledged; all of them.
     seen: Arc<Mutex<Vec<(Instant, Instant)>>>,
-    _work: JoinSet<()>,
+    /// A thread of its own: thousands of simulated nodes that look for the next leader would keep it from asking.
+    thread: Option<Runtime>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
+    }
 }
 
 impl Writer {
@@ -37,14 +46,15 @@ impl Writer {
         let id = nodes.first().map(|node| node.id.clone()).context("a node")?;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&seen);
-        let mut work = JoinSet::new();
-        work.spawn(async move {
+        let mut thread = Builder::new_multi_thread();
+        let thread = thread.worker_threads(1).thread_name("writer").enable_all().build()?;
+        thread.spawn(async move {
             for (at, count) in (0..sockets.len()).cycle().zip(0_u64..) {
                 write_until_it_fails(&sockets[at], &id, count, &told).await;
                 tokio::time::sleep(PAUSE).await;
             }
         });
-        Ok(Self { seen, _work: work })
+        Ok(Self { seen, thread: Some(thread) })
     }
 
     /// How long after `moment` the first write was acknowledged that began after it.
