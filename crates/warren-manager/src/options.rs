@@ -35,3 +35,19 @@ impl Options {
         hook_back_off: &[Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)],
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_listens_until_a_silent_node_is_down_also_in_large_clusters() {
+        let options = Options::DEFAULT;
+        for nodes in [0, 1, 3, 1_000, 1_001, 5_000, 100_000] {
+            let leases = options.leases.for_nodes(nodes);
+            let listens = options.warm_up_for(nodes);
+            assert!(listens > leases.lease * leases.grace, "{nodes} nodes: {listens:?}");
+        }
+        assert_eq!(options.warm_up_for(3), Duration::from_secs(10));
+    }
+}

@@ -142,6 +142,7 @@ impl std::fmt::Display for Figure {
             Unit::MebibytesPerSecond => write!(f, "{value:.0} MiB/s"),
             Unit::Bytes => write!(f, "{value:.0} B"),
             Unit::Seconds => write!(f, "{value:.2} s"),
+            Unit::Milliseconds if value < 1.0 => write!(f, "{value:.3} ms"),
             Unit::Milliseconds => write!(f, "{value:.1} ms"),
             Unit::Count => write!(f, "{value:.0}"),
             Unit::Percent => write!(f, "{value:.2} %"),
