@@ -8,7 +8,7 @@ use crate::types::{LogId, Peer, TypeConfig};
 use openraft::error::{
     InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Timeout, Unreachable,
 };
-use openraft::network::{RPCOption, RPCTypes, RaftNetwork, RaftNetworkFactory};
+use openraft::network::{Backoff, RPCOption, RPCTypes, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
     VoteRequest, VoteResponse,
@@ -16,6 +16,7 @@ use openraft::raft::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
+use std::iter::{once, repeat};
 use std::time::Duration;
 use tokio::time::Instant;
 use warren_core::id::NodeId;
@@ -36,9 +37,18 @@ pub enum ReceiveError {
     Meaning(String),
 }
 
+/// How long a manager that cannot be reached is left alone.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(500);
+
+fn pauses(heartbeat: Duration) -> impl Iterator<Item = Duration> + Send + 'static {
+    once(heartbeat).chain(repeat(UNREACHABLE_PAUSE))
+}
+
 /// Makes a [`Link`] to each other manager.
 pub(crate) struct Links {
     pub(crate) me: NodeId,
+    /// Between two signs of life of a leader.
+    pub(crate) heartbeat: Duration,
     pub(crate) post: Post,
     pub(crate) elections: Elections,
 }
@@ -47,6 +57,7 @@ pub(crate) struct Links {
 pub(crate) struct Link {
     me: NodeId,
     node: NodeId,
+    heartbeat: Duration,
     address: String,
     post: Post,
     elections: Elections,
@@ -106,6 +117,7 @@ impl RaftNetworkFactory<TypeConfig> for Links {
         Link {
             me: self.me,
             node: NodeId(target),
+            heartbeat: self.heartbeat,
             address: node.address.clone(),
             post: self.post.clone(),
             elections: self.elections.clone(),
@@ -165,6 +177,12 @@ impl Link {
 }
 
 impl RaftNetwork<TypeConfig> for Link {
+    /// A connection that broke is made anew before the leader's time is over; who cannot be reached is left alone for
+    /// longer.
+    fn backoff(&self) -> Backoff {
+        Backoff::new(pauses(self.heartbeat))
+    }
+
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
@@ -217,5 +235,19 @@ impl RaftNetwork<TypeConfig> for Link {
     ) -> Result<VoteResponse<u64>, RPCError<u64, Peer, RaftError<u64>>> {
         let vacant = self.elections.lock().is_vacant(request.vote.leader_id.term);
         self.call(Rpc::Vote, &Ballot { request, vacant }, option.hard_ttl()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TIMERS;
+
+    #[test]
+    fn a_connection_that_breaks_once_does_not_end_the_time_of_a_leader() {
+        let mut pauses = pauses(TIMERS.heartbeat);
+        let since_heard = TIMERS.heartbeat + pauses.next().unwrap();
+        assert!(since_heard < TIMERS.election_min);
+        assert_eq!(pauses.take(9).min(), Some(UNREACHABLE_PAUSE), "it may be gone for long");
     }
 }

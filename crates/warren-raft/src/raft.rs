@@ -232,7 +232,7 @@ impl Raft {
             let asked = timeout_at(deadline, self.shared.core.ensure_linearizable()).await;
             match asked.map_err(|_| ProposeError::Timeout)? {
                 Ok(_) => return Ok(()),
-                // The round has the time of one heartbeat: on a busy machine it may well fail and then succeed.
+                // The round has the time for which a leader leads without an answer: it may well fail and then succeed.
                 Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
                     sleep(self.shared.timers.heartbeat).await;
                 }

@@ -72,7 +72,8 @@ pub(crate) async fn start_seeded(
     let elections = Elections::new(election);
     let Options { node, address, timers, transport, .. } = options.clone();
     let post = Post::new(node, address, &timers, transport);
-    let links = Links { me: node, post: post.clone(), elections: elections.clone() };
+    let (heartbeat, told) = (timers.heartbeat, elections.clone());
+    let links = Links { me: node, heartbeat, post: post.clone(), elections: told };
     let log = opened.log.clone();
     let core = Core::new(options.node.0, Arc::new(config), links, log, opened.machine).await;
     let core = core.map_err(|fatal| match faults.fault() {

@@ -23,7 +23,7 @@ impl Apart {
     /// Starts those of consensus.
     ///
     /// # Errors
-    /// The system gives no threads.
+    /// The system gives no way to wait for the network.
     pub fn for_raft() -> io::Result<Self> {
         Self::new("raft", RAFT_THREADS)
     }
@@ -31,7 +31,7 @@ impl Apart {
     /// Starts those of the port: half as many as there are processors.
     ///
     /// # Errors
-    /// The system gives no threads.
+    /// The system gives no way to wait for the network.
     pub fn for_port() -> io::Result<Self> {
         let processors = available_parallelism().map_or(1, usize::from);
         Self::new("port", processors.div_ceil(2))

@@ -298,6 +298,7 @@ async fn a_slow_follower_delays_no_writes_and_no_election_follows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_majority_whose_disks_take_longer_than_a_heartbeat_is_waited_for() {
     let mut site = Site::new(3).await;
+    let term = site.term(ME);
     site.lose(NodeId(2)).await;
     site.network.slow(NodeId(3), TIMERS.heartbeat * 6 / 5);
     for count in 0..5 {
@@ -306,6 +307,7 @@ async fn a_majority_whose_disks_take_longer_than_a_heartbeat_is_waited_for() {
     }
     site.network.slow(NodeId(3), Duration::ZERO);
     site.agree().await;
+    assert_eq!(site.term(ME), term, "no election was needed");
     site.end().await;
 }
 
