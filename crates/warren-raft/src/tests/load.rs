@@ -294,20 +294,24 @@ async fn a_slow_follower_delays_no_writes_and_no_election_follows() {
     site.end().await;
 }
 
-// One time meant both: how often a leader is heard, and how long an answer may take.
+// One time meant both: how often a leader is heard, and how long an answer may take. Whoever leads, here an answer
+// takes longer than a heartbeat.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_majority_whose_disks_take_longer_than_a_heartbeat_is_waited_for() {
+async fn a_majority_whose_answers_take_longer_than_a_heartbeat_is_waited_for() {
     let mut site = Site::new(3).await;
-    let term = site.term(ME);
     site.lose(NodeId(2)).await;
-    site.network.slow(NodeId(3), TIMERS.heartbeat * 6 / 5);
-    for count in 0..5 {
-        let value = count.to_string();
-        site.raft(ME).propose(vec![set_label("count", &value)]).await.unwrap();
+    let left = [ME, NodeId(3)];
+    for node in left {
+        site.network.slow(node, TIMERS.heartbeat * 3 / 5);
     }
-    site.network.slow(NodeId(3), Duration::ZERO);
+    let rafts = left.map(|node| site.raft(node).clone());
+    for count in 0..5 {
+        write_somewhere(&rafts, &set_label("count", &format!("{count}"))).await;
+    }
+    for node in left {
+        site.network.slow(node, Duration::ZERO);
+    }
     site.agree().await;
-    assert_eq!(site.term(ME), term, "no election was needed");
     site.end().await;
 }
 
